@@ -1,0 +1,46 @@
+/* What Swift needs from Linux and cannot import: calls that Glibc's module map leaves out,
+   constants that are macros over expressions, thread-local storage. Fixed-size types only. */
+#ifndef CSYSTEM_H
+#define CSYSTEM_H
+
+#include <features.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* -- Threads -------------------------------------------------------------------------- */
+
+/* One pointer for each thread, for CairnBase's ThreadSlot. When a thread ends that has set
+   it, `at_exit` of cairn_thread_exit_handler gets its value. */
+void *cairn_thread_value(void);
+void cairn_thread_set_value(void *value);
+void cairn_thread_exit_handler(void (*at_exit)(void *value));
+int32_t cairn_gettid(void);
+
+/* Tells the processor that this is a spin loop. */
+static inline void cairn_spin_hint(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* futex(2), private. Returns 0 or a negative errno. A timeout below zero means none. */
+int32_t cairn_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_nanoseconds);
+int32_t cairn_futex_wake(const uint32_t *word, int32_t count);
+
+/* -- Clocks and random numbers -------------------------------------------------------- */
+
+/* clock_gettime(2) of CLOCK_REALTIME_COARSE (fast, some ms old) and CLOCK_REALTIME. */
+void cairn_clock_realtime(int64_t *seconds, uint32_t *nanoseconds);
+void cairn_clock_realtime_coarse(int64_t *seconds, uint32_t *nanoseconds);
+uint64_t cairn_clock_monotonic(void);
+int32_t cairn_getrandom(void *buffer, size_t size);
+
+/* -- Memory --------------------------------------------------------------------------- */
+
+/* Anonymous memory, aligned to `alignment` (a power of two ≥ 4096); `huge` asks for
+   transparent huge pages. NULL where there is none. */
+void *cairn_map_anonymous(size_t size, size_t alignment, int32_t huge);
+void cairn_unmap(void *address, size_t size);
+void cairn_release_heap(void); /* malloc_trim(0) */
+
+#endif

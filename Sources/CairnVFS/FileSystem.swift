@@ -1,0 +1,128 @@
+// A mounted filesystem, and the types that can be mounted (requirement V1).
+
+public import CairnBase
+public import Synchronization
+
+/// One filesystem that is open: Linux's struct super_block. It can be mounted in many places and
+/// namespaces at once. Subclasses override the hooks; each is an attempt (see Wait.swift), must be
+/// safe to call from any thread, and must not block.
+open class FileSystem: @unchecked Sendable {
+    // Sendable: immutable, or atomic, or guarded by `observersLock`.
+
+    /// Differs from that of every other filesystem in this process, and is never used again.
+    public let identity: UInt64
+    /// The name of its type, such as "mfs_ram".
+    public let typeName: String
+    public let time: any TimeSource
+
+    private let observersLock = Lock()
+    private var observers: [any ChangeObserver] = []
+    @usableFromInline let observerCount = Atomic<Int>(0)
+
+    public init(typeName: String, time: any TimeSource) {
+        self.identity = FileSystem.nextIdentity.add(1, ordering: .relaxed).newValue
+        self.typeName = typeName
+        self.time = time
+    }
+
+    private static let nextIdentity = Atomic<UInt64>(0)
+
+    // MARK: Hooks
+
+    /// The root directory: always resident.
+    open var root: Inode { preconditionFailure("a filesystem must override root") }
+
+    /// Nothing on it can change, whatever the mount says.
+    open var isReadOnly: Bool { false }
+
+    /// Names change only through the VFS (or are announced by `nameChanged`), so lookups of them,
+    /// found or not, may be kept. False for what makes its names up as it is asked (procfs).
+    open var namesAreCacheable: Bool { true }
+
+    /// Sizes and data change only through the VFS (or are announced), so a client such as a
+    /// kernel may keep pages of them.
+    open var dataIsCacheable: Bool { true }
+
+    /// Options as /proc/mounts shows them, after the mount's own.
+    open var optionsDescription: String { "" }
+
+    open func statistics() throws(Pause) -> FileSystemStatistics { FileSystemStatistics() }
+
+    /// syncfs(2): waits until all that was acknowledged before is durable.
+    open func sync() throws(Pause) {}
+
+    /// The last mount of it is gone and nothing uses it: make all durable and let go of devices.
+    /// Called once to its end.
+    open func close() throws(Pause) {}
+
+    // MARK: Observers
+
+    /// Whoever keeps copies of what is here and must hear when it changes by another door.
+    public final func addObserver(_ observer: any ChangeObserver) {
+        observersLock.withLock {
+            observers.append(observer)
+            observerCount.store(observers.count, ordering: .releasing)
+        }
+    }
+
+    public final func removeObserver(_ observer: any ChangeObserver) {
+        observersLock.withLock {
+            observers.removeAll { $0 === observer }
+            observerCount.store(observers.count, ordering: .releasing)
+        }
+    }
+
+    /// Tells every observer but the one that caused the change.
+    @inlinable
+    public final func announce(
+        except origin: (any ChangeObserver)?, _ tell: (any ChangeObserver) -> Void
+    ) {
+        guard observerCount.load(ordering: .acquiring) > (origin == nil ? 0 : 1) else { return }
+        for observer in observerList where observer !== origin {
+            tell(observer)
+        }
+    }
+
+    @usableFromInline var observerList: [any ChangeObserver] {
+        observersLock.withLock { observers }
+    }
+}
+
+/// Hears of changes that others made. Called after the change, with no lock held, on the thread
+/// that made it: must be quick and must not call back into the filesystem.
+public protocol ChangeObserver: AnyObject, Sendable {
+    /// The name in the directory leads to something else than before.
+    func nameChanged(_ name: Name, in directory: Inode)
+    /// stat(2) of the inode gives something else than before.
+    func attributesChanged(_ inode: Inode)
+    /// Data changed, from `offset` for `length` bytes; nil: to the end and beyond.
+    func dataChanged(_ inode: Inode, offset: UInt64, length: UInt64?)
+}
+
+/// A type of filesystem that `mount` knows by name.
+public protocol FileSystemType: Sendable {
+    /// As in `-t NAME`.
+    var name: String { get }
+
+    /// Opens one. `source` is what stood before the mount point ("none" where there is none).
+    /// Options that it knows must be taken (`take`) from `options`; what remains is the caller's
+    /// to refuse.
+    func open(
+        source: String, options: inout MountOptionList, in vfs: VFS
+    ) throws(MountFailure) -> FileSystem
+}
+
+/// Why a filesystem cannot be mounted, for people: `WHAT: WHY`, and what Linux would answer.
+public struct MountFailure: Error, Sendable, CustomStringConvertible {
+    public let errno: Errno
+    public let what: String
+    public let why: String
+
+    public init(_ errno: Errno, _ what: String, _ why: String) {
+        self.errno = errno
+        self.what = what
+        self.why = why
+    }
+
+    public var description: String { "\(what): \(why)" }
+}

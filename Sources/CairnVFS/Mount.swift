@@ -1,0 +1,157 @@
+// Mount: a filesystem, or a part of one, put at a place in a namespace.
+
+public import CairnBase
+public import Synchronization
+
+/// What a mount allows, per mount(8). A filesystem that is bound in two places can have
+/// different flags in each.
+public struct MountFlags: OptionSet, Hashable, Sendable {
+    public var rawValue: UInt32
+    @inlinable public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    @inlinable public static var readOnly: MountFlags { MountFlags(rawValue: 1) }
+    /// Set-id bits have no effect on exec.
+    @inlinable public static var noSetID: MountFlags { MountFlags(rawValue: 2) }
+    /// Device nodes cannot be opened.
+    @inlinable public static var noDevices: MountFlags { MountFlags(rawValue: 4) }
+    @inlinable public static var noExecute: MountFlags { MountFlags(rawValue: 8) }
+    /// Every write is durable before it returns.
+    @inlinable public static var synchronous: MountFlags { MountFlags(rawValue: 16) }
+    @inlinable public static var noAccessTime: MountFlags { MountFlags(rawValue: 1024) }
+    @inlinable public static var noDirectoryAccessTime: MountFlags { MountFlags(rawValue: 2048) }
+    @inlinable public static var strictAccessTime: MountFlags { MountFlags(rawValue: 1 << 24) }
+
+    public func accessTimePolicy(for kind: FileKind) -> AccessTimePolicy {
+        if contains(.noAccessTime) { return .never }
+        if kind == .directory, contains(.noDirectoryAccessTime) { return .never }
+        return contains(.strictAccessTime) ? .strict : .relative
+    }
+
+    /// Takes `ro`, `nosuid`, `relatime` and so on from a list; the last of two that exclude one
+    /// another counts.
+    public static func take(
+        from options: inout MountOptionList
+    ) throws(MountFailure) -> MountFlags {
+        var flags: MountFlags = []
+        let choices: [(MountFlags, String, String)] = [
+            (.readOnly, "ro", "rw"), (.noSetID, "nosuid", "suid"), (.noDevices, "nodev", "dev"),
+            (.noExecute, "noexec", "exec"), (.synchronous, "sync", "async"),
+            (.noDirectoryAccessTime, "nodiratime", "diratime"),
+        ]
+        for (flag, on, off) in choices where try options.takeLast(of: [on, off]) == on {
+            flags.insert(flag)
+        }
+        switch try options.takeLast(of: ["noatime", "relatime", "strictatime", "atime"]) {
+        case "noatime": flags.insert(.noAccessTime)
+        case "strictatime": flags.insert(.strictAccessTime)
+        default: break
+        }
+        return flags
+    }
+
+    /// As in /proc/mounts: "rw,nosuid,relatime".
+    public var description: String {
+        var words = [contains(.readOnly) ? "ro" : "rw"]
+        if contains(.synchronous) { words.append("sync") }
+        if contains(.noSetID) { words.append("nosuid") }
+        if contains(.noDevices) { words.append("nodev") }
+        if contains(.noExecute) { words.append("noexec") }
+        if contains(.noDirectoryAccessTime) { words.append("nodiratime") }
+        if contains(.noAccessTime) {
+            words.append("noatime")
+        } else if !contains(.strictAccessTime) {
+            words.append("relatime")
+        }
+        return words.joined(separator: ",")
+    }
+}
+
+/// One mount: Linux's struct mount. `root` is what stands at the mount point; for a bind mount it
+/// need not be the filesystem's own root.
+public final class Mount: @unchecked Sendable {
+    // Sendable: immutable, atomic, or guarded by the namespace's lock.
+
+    /// Never used again in this process.
+    public let identity: UInt64
+    public let fileSystem: FileSystem
+    public let root: Inode
+    /// What was mounted, for listings: a path or "none".
+    public let source: String
+
+    let flagBits: Atomic<UInt32>
+    public var flags: MountFlags { MountFlags(rawValue: flagBits.load(ordering: .relaxed)) }
+
+    /// The place that this mount covers; nil for the root of a namespace and for what is detached.
+    /// Guarded by the namespace's lock.
+    var cover: Location?
+    /// Mounts standing on this one; guarded by the namespace's lock.
+    var childCount = 0
+
+    /// Holds, and bit 31 once nobody may take a new one.
+    private let useState = Atomic<UInt32>(0)
+    /// `umount -f`: what is in flight and what comes fails with EIO.
+    let isAborted = Atomic<Bool>(false)
+
+    init(root: Inode, source: String, flags: MountFlags) {
+        self.identity = Mount.nextIdentity.add(1, ordering: .relaxed).newValue
+        self.fileSystem = root.fileSystem
+        self.root = root
+        self.source = source
+        self.flagBits = Atomic(flags.rawValue)
+    }
+
+    private static let nextIdentity = Atomic<UInt64>(0)
+
+    /// Writes to it are refused (EROFS): by this mount or by the filesystem itself.
+    public var isReadOnly: Bool { flags.contains(.readOnly) || fileSystem.isReadOnly }
+
+    // MARK: Uses
+
+    /// Counts one who stays on this mount: an open description, a working directory. False when
+    /// the mount is gone.
+    public func hold() -> Bool {
+        let old = useState.add(1, ordering: .acquiringAndReleasing).oldValue
+        if old & Self.closedFlag != 0 {
+            useState.subtract(1, ordering: .relaxed)
+            return false
+        }
+        return true
+    }
+
+    public func drop() {
+        let left = useState.subtract(1, ordering: .acquiringAndReleasing).newValue
+        if left == Self.closedFlag | 0, isDetached.load(ordering: .acquiring) {
+            finishDetached()
+        }
+    }
+
+    /// No new holds from now on. False if somebody holds it now (nothing is changed then).
+    func closeIfUnused() -> Bool {
+        useState.compareExchange(
+            expected: 0, desired: Self.closedFlag, ordering: .acquiringAndReleasing
+        ).exchanged
+    }
+
+    private static var closedFlag: UInt32 { 1 << 31 }
+
+    /// Lazily unmounted: the last `drop` ends the mount.
+    let isDetached = Atomic<Bool>(false)
+    private func finishDetached() {}
+}
+
+/// A place in a namespace: an inode as seen through a mount (Linux's struct path).
+public struct Location: Sendable {
+    public var mount: Mount
+    public var inode: Inode
+
+    @inlinable
+    public init(mount: Mount, inode: Inode) {
+        self.mount = mount
+        self.inode = inode
+    }
+
+    @inlinable
+    public static func == (left: Location, right: Location) -> Bool {
+        left.mount === right.mount && left.inode === right.inode
+    }
+}

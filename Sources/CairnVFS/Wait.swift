@@ -1,0 +1,255 @@
+// Pause, Wait and the three drivers: how an operation waits without holding anything.
+//
+// Fetch, then act (design rule 2). An operation is a plain synchronous function, an *attempt*.
+// It runs under short locks on what is in memory. If something is missing, it changes nothing,
+// starts what will bring it (a `Wait`) and throws `Pause.wait`. A driver waits with no lock held
+// and runs the attempt again from its start. The driver keeps every `Wait` of the operation until
+// the operation is done; a `Wait` holds on to what it fetched, so that each attempt gets further
+// than the one before.
+//
+//     attempt ──value / errno──────────────▶ caller
+//        ▲ │
+//        │ └─Pause.wait(w)─▶ driver: keep w; block, suspend or register ─▶ w finishes ─┐
+//        └────────────────────────────────────────────────────────────────────────────┘
+//
+// There are three drivers, and one attempt serves them all: `blocking` sleeps on the thread,
+// `suspending` suspends the task, `callingBack` returns at once and calls back exactly once.
+
+public import CairnBase
+
+/// Why an attempt did not give a value.
+public enum Pause: Error, Sendable {
+    /// The operation failed. Nothing was changed.
+    case failed(Errno)
+    /// Something must happen first. Nothing was changed; run the attempt again when it has.
+    case wait(Wait)
+}
+
+/// Something that will have happened: a block read, a lock granted, a commit made durable.
+///
+/// Finishes exactly once. Subclasses carry what was fetched and keep it resident while they live.
+/// Safe to call from any thread.
+open class Wait: @unchecked Sendable {
+    // Sendable: the fields below are guarded by `lock`.
+    private let lock = Lock()
+    private var isFinished = false
+    private var failure: Errno?
+    private var callbacks: [@Sendable (Errno?) -> Void] = []
+
+    public init() {}
+
+    /// Finishes with success, or with the error that the waiting operation shall fail with.
+    /// Calls what waits, on this thread. A second call does nothing and gives false.
+    @discardableResult
+    public final func finish(_ error: Errno? = nil) -> Bool {
+        lock.lock()
+        if isFinished {
+            lock.unlock()
+            return false
+        }
+        isFinished = true
+        failure = error
+        let waiting = callbacks
+        callbacks = []
+        lock.unlock()
+        for callback in waiting {
+            callback(error)
+        }
+        return true
+    }
+
+    /// Calls `body` exactly once: when this finishes, or now if it has.
+    public final func whenFinished(_ body: @escaping @Sendable (Errno?) -> Void) {
+        lock.lock()
+        if !isFinished {
+            callbacks.append(body)
+            lock.unlock()
+            return
+        }
+        let error = failure
+        lock.unlock()
+        body(error)
+    }
+
+    /// The waiting operation is no longer wanted (a signal, a cancelled task). The default ends
+    /// the wait with EINTR at once; what was being fetched may still arrive and is then dropped.
+    open func cancel() {
+        finish(.EINTR)
+    }
+}
+
+/// Runs an attempt to its end, sleeping on this thread while it has to wait.
+@inlinable
+public func blocking<Value: ~Copyable>(
+    _ attempt: () throws(Pause) -> Value
+) throws(Errno) -> Value {
+    do throws(Pause) {
+        return try attempt()
+    } catch {
+        var pause = error
+        let waits = WaitList()
+        while true {
+            try waits.block(on: pause)
+            do throws(Pause) {
+                return try attempt()
+            } catch {
+                pause = error
+            }
+        }
+    }
+}
+
+/// Runs an attempt to its end, suspending the task while it has to wait. Cancelling the task
+/// cancels the wait, and the operation fails with EINTR.
+@inlinable
+nonisolated(nonsending)
+public func suspending<Value>(
+    _ attempt: () throws(Pause) -> Value
+) async throws(Errno) -> Value {
+    let waits = WaitList()
+    while true {
+        let pause: Pause
+        do throws(Pause) {
+            return try attempt()
+        } catch {
+            pause = error
+        }
+        try await waits.suspend(on: pause)
+    }
+}
+
+/// Runs an attempt to its end without ever waiting on this thread: `completion` is called exactly
+/// once, on this thread before the return if nothing has to be waited for, otherwise on the
+/// thread that finished the last wait. The result can cancel the operation.
+@discardableResult
+public func callingBack<Value>(
+    _ attempt: @escaping () throws(Pause) -> Value,
+    completion: @escaping (Result<Value, Errno>) -> Void
+) -> PendingOperation {
+    let operation = PendingOperation()
+    operation.step = { [unowned operation] in
+        let pause: Pause
+        do throws(Pause) {
+            let value = try attempt()
+            operation.end()
+            completion(.success(value))
+            return
+        } catch {
+            pause = error
+        }
+        switch pause {
+        case .failed(let errno):
+            operation.end()
+            completion(.failure(errno))
+        case .wait(let wait):
+            operation.pause(on: wait) { errno in
+                operation.end()
+                completion(.failure(errno))
+            }
+        }
+    }
+    operation.step()
+    return operation
+}
+
+/// An operation that was submitted by `callingBack`.
+public final class PendingOperation: @unchecked Sendable {
+    // Sendable: `lock` guards what two threads touch; `step` is set before anything is shared.
+    private let lock = Lock()
+    private var waits: [Wait] = []
+    private var current: Wait?
+    private var isCancelled = false
+    var step: () -> Void = {}
+
+    /// Ends the wait, if there is one: the operation completes with EINTR. An operation that
+    /// completes anyway is left alone.
+    public func cancel() {
+        lock.lock()
+        isCancelled = true
+        let wait = current
+        lock.unlock()
+        wait?.cancel()
+    }
+
+    func pause(on wait: Wait, failed: @escaping (Errno) -> Void) {
+        lock.lock()
+        waits.append(wait)
+        current = wait
+        let cancelNow = isCancelled
+        lock.unlock()
+        // The closure below is what keeps this object alive while it waits.
+        nonisolated(unsafe) let failed = failed  // called once, by whoever finishes the wait
+        wait.whenFinished { [self] error in
+            lock.withLock { current = nil }
+            if let error {
+                failed(error)
+            } else {
+                step()
+            }
+        }
+        if cancelNow {
+            wait.cancel()
+        }
+    }
+
+    func end() {
+        lock.withLock { waits = [] }
+    }
+}
+
+/// What an operation has waited for so far, kept until it is done. Used by one task or thread.
+@usableFromInline
+final class WaitList {
+    private var waits: [Wait] = []
+
+    @usableFromInline init() {}
+
+    @usableFromInline
+    func block(on pause: Pause) throws(Errno) {
+        switch pause {
+        case .failed(let errno):
+            throw errno
+        case .wait(let wait):
+            waits.append(wait)
+            let sleeper = Sleeper()
+            wait.whenFinished { sleeper.wake($0) }
+            if let error = sleeper.sleep() { throw error }
+        }
+    }
+
+    @usableFromInline
+    nonisolated(nonsending)
+    func suspend(on pause: Pause) async throws(Errno) {
+        switch pause {
+        case .failed(let errno):
+            throw errno
+        case .wait(let wait):
+            waits.append(wait)
+            let error: Errno? = await withTaskCancellationHandler {
+                await withUnsafeContinuation { continuation in
+                    wait.whenFinished { continuation.resume(returning: $0) }
+                }
+            } onCancel: {
+                wait.cancel()
+            }
+            if let error { throw error }
+        }
+    }
+}
+
+/// One thread asleep until a wait finishes.
+private final class Sleeper: @unchecked Sendable {
+    // Sendable: `error` is written before the gate opens and read after.
+    private let gate = Gate()
+    private var error: Errno?
+
+    func wake(_ error: Errno?) {
+        self.error = error
+        gate.signal()
+    }
+
+    func sleep() -> Errno? {
+        gate.wait()
+        return error
+    }
+}
