@@ -137,9 +137,3 @@ extension Inode {
 }
 
 public final class OperationStatistics: Sendable { init() {} }
-final class InodeAttachment {}
-enum Event { case create, delete, attributes, modify }
-extension VFS {
-    func notify(_ event: Event, _ inode: Inode, in directory: Inode? = nil, as name: Name? = nil) {}
-    func notifyMove(_ moved: Inode, from: Inode, _ name: Name, to: Inode, _ newName: Name, replaced: Inode?, flags: RenameFlags) {}
-}

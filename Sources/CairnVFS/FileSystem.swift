@@ -15,6 +15,9 @@ open class FileSystem: @unchecked Sendable {
     public let typeName: String
     public let time: any TimeSource
 
+    /// Locks and watches on its inodes.
+    let attachments = FileAttachments()
+
     private let observersLock = Lock()
     private var observers: [any ChangeObserver] = []
     @usableFromInline let observerCount = Atomic<Int>(0)
