@@ -45,5 +45,14 @@ let package = Package(
         .executableTarget(
             name: "cairn-command", dependencies: ["Cairn", "CSystem"],
             swiftSettings: swift),
+
+        // Figures beside peers: `make bench`.
+        .executableTarget(
+            name: "cairn-benchmarks", dependencies: ["Cairn", "CSystem"], path: "Benchmarks",
+            swiftSettings: swift),
+
+        .testTarget(
+            name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
+            swiftSettings: swift),
     ]
 )
