@@ -45,5 +45,14 @@ let package = Package(
         .executableTarget(
             name: "cairn-command", dependencies: ["Cairn", "CSystem"],
             swiftSettings: swift),
+
+        // Proof
+        room(
+            "CairnTestSupport", on: ["CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
+            path: "Tests/CairnTestSupport"),
+        .testTarget(
+            name: "CairnTreeTests",
+            dependencies: ["CairnTestSupport", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
+            swiftSettings: swift),
     ]
 )
