@@ -205,7 +205,7 @@ func onFreshTree(
             while case let part = try s.entries(directory, after: cookie, atMost: 7), !part.isEmpty {
                 seen += part.map(\.name)
                 cookie = part[part.count - 1].cookie
-                for index in step * 5..<min(60, step * 5 + 5) { try s.unlink("/d/goes\(index)") }
+                for index in min(60, step * 5)..<min(60, step * 5 + 5) { try s.unlink("/d/goes\(index)") }
                 try s.file("/d/comes\(step)")
                 step += 1
                 if step > 60 { break }
