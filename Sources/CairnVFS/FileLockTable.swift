@@ -142,13 +142,14 @@ final class FileLockTable: @unchecked Sendable {
     private func refusal(_ request: FileLock, _ owner: LockOwner, _ wait: Bool) -> Pause {
         defer { lock.unlock() }
         guard wait else { return .failed(.EAGAIN) }
-        let waiting = LockWait(table: self, owner: owner, request: request)
+        let ticket = LockWait.newTicket()
         if owner.canDeadlock,
-            !LockWaitGraph.shared.add(
-                waiting.ticket, of: owner, behind: blockers(request, owner))
+            !LockWaitGraph.shared.add(ticket, of: owner, behind: blockers(request, owner))
         {
             return .failed(.EDEADLK)
         }
+        // Made only now: a wait must not go under the lock, for it takes it then.
+        let waiting = LockWait(table: self, ticket: ticket, owner: owner, request: request)
         queue.append(waiting)
         return .wait(waiting)
     }

@@ -11,6 +11,8 @@ enum FileEvent {
     case create
     case delete
     case attributes
+    /// Another link was made: an attribute, but those who watch a directory are not told.
+    case linked
     case modify
     case access
     case open
@@ -21,7 +23,7 @@ enum FileEvent {
         switch self {
         case .create: return .create
         case .delete: return .delete
-        case .attributes: return .attributes
+        case .attributes, .linked: return .attributes
         case .modify: return .modify
         case .access: return .access
         case .open: return .open
@@ -76,8 +78,11 @@ extension VFS {
         switch event {
         case .create:
             directory?.attachment?.watches.tell(told, name: name)
+        case .linked:
+            inode.attachment?.watches.tell(told)
         case .delete:
             inode.tellWatchersOfLostName()
+            if let directory, let name { inode.forgetPlace(in: directory, as: name) }
             directory?.attachment?.watches.tell(told, name: name)
         case .attributes, .modify, .access, .open, .closeWrite, .closeNoWrite:
             if let directory, let name {
