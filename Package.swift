@@ -51,7 +51,15 @@ let package = Package(
             name: "cairn-command", dependencies: ["Cairn", "CSystem"],
             swiftSettings: swift),
 
+        // Figures beside peers: `make bench`.
+        .executableTarget(
+            name: "cairn-benchmarks", dependencies: ["Cairn", "CSystem"], path: "Benchmarks",
+            swiftSettings: swift),
+
         // Proof
         proof("CairnVFSTests", of: ["CairnVFS", "CairnBase"]),
+        .testTarget(
+            name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
+            swiftSettings: swift),
     ]
 )

@@ -11,8 +11,8 @@
 // A newcomer that conflicts with nothing held is granted although others wait, as on Linux:
 // to make readers stand behind a waiting writer would deadlock programs that are right on Linux.
 //
-// Threading: `lock` guards everything; then LockWaitGraph's lock may be taken. Waits finish after
-// `lock` is released, because finishing one runs the next attempt on this thread.
+// Threading: `lock` guards everything; then LockWaitGraph's lock may be taken. Waits finish when
+// the thread holds nothing, because finishing one may run the next attempt on it.
 
 import CairnBase
 
@@ -178,8 +178,11 @@ final class FileLockTable: @unchecked Sendable {
     }
 
     private func finish(_ granted: [LockWait]) {
-        for wait in granted {
-            wait.finish()
+        guard !granted.isEmpty else { return }
+        Epoch.afterSection {
+            for wait in granted {
+                wait.finish()
+            }
         }
     }
 
