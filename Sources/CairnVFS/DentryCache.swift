@@ -1,25 +1,145 @@
+// DentryCache: which inode a name in a directory leads to, or that there is none.
+//
+// Never stale, at no moment: what it says is what the filesystem would say. Each directory has a
+// `namesState`: how many changes of names are under way (low 16 bits), and how many there have
+// been (above).
+//
+//  - A change counts itself in, takes its name out of the cache, and only then lets the
+//    filesystem act; when it has, it may enter the result, and counts itself out. While the
+//    filesystem acts, the cache knows nothing of the name, so readers ask the filesystem, whose
+//    own locks put them before or after the change.
+//  - A lookup reads the state, asks the filesystem, and enters the answer only if the state is
+//    still the same and no change is under way. The check and the entering are one step under
+//    the lock of the name's stripe, and a change takes its name out under the same lock after it
+//    has counted itself in: so either the change takes out what the lookup entered, or the
+//    lookup sees that there was a change.
+//
+// Reads take no lock (ConcurrentTable). Entries hold their inode. The count is bounded.
+
 public import CairnBase
+import Synchronization
 
 public final class DentryCache: Sendable {
-    init(limit: Int) {}
-    enum Found { case inode(Inode), absent, unknown }
-    func find(_ name: Name, in directory: Inode) -> Found { .unknown }
-    func insert(_ name: Name, in directory: Inode, _ inode: Inode?, ifStateIs state: UInt64) {}
-    func beginChange(of name: Name, in directory: Inode) -> NameChange { NameChange() }
+    private let table: ConcurrentTable<Inode>
+    let hits = StripedCounter()
+    let misses = StripedCounter()
+
+    init(limit: Int) {
+        table = ConcurrentTable(expected: limit, limit: limit)
+    }
+
+    enum Found {
+        case inode(Inode)
+        case absent
+        case unknown
+    }
+
+    func find(_ name: Name, in directory: Inode) -> Found {
+        Epoch.section {
+            switch table.find(owner: directory.identity, name) {
+            case .unknown: return .unknown
+            case .absent: return .absent
+            case .object(let inode): return .inode(inode.takeUnretainedValue())
+            }
+        }
+    }
+
+    /// For path walk: to be called in an epoch section, which the result is valid in.
+    @inline(__always)
+    func findInSection(
+        _ name: Name, in directory: UInt64
+    ) -> ConcurrentTable<Inode>.Found {
+        table.find(owner: directory, name)
+    }
+
+    /// Enters what a lookup found (nil: nothing), if no name of the directory has changed since
+    /// the state was read.
+    func insert(
+        _ name: Name, in directory: Inode, _ inode: Inode?, ifStateIs state: UInt64
+    ) {
+        guard state & NameChange.underWayMask == 0 else { return }
+        table.insert(owner: directory.identity, name, inode) {
+            directory.namesState.load(ordering: .sequentiallyConsistent) == state
+        }
+    }
+
+    func beginChange(of name: Name, in directory: Inode) -> NameChange {
+        let state = directory.namesState.add(
+            NameChange.begin, ordering: .sequentiallyConsistent
+        ).newValue
+        table.remove(owner: directory.identity, name)
+        return NameChange(cache: self, directory: directory, name: name, state: state)
+    }
+
+    fileprivate func enter(_ name: Name, in directory: Inode, _ inode: Inode?, by state: UInt64) {
+        table.insert(owner: directory.identity, name, inode) {
+            directory.namesState.load(ordering: .sequentiallyConsistent) == state
+        }
+    }
+
+    // MARK: The whole
+
+    public var count: Int { table.count }
+    public var limit: Int { table.limit }
+    public var evictions: Int { table.evictions }
+    public var hitCount: Int { hits.value }
+    public var missCount: Int { misses.value }
+
+    /// Gives memory back: keeps `count` entries at most, those that were used lately.
+    public func shrink(to count: Int) {
+        table.shrink(to: count)
+        Epoch.flush()
+    }
+
+    /// Lets go of every inode of a filesystem that is being closed.
+    func purge(_ fileSystem: FileSystem) {
+        table.removeAll { inode in inode?.fileSystem === fileSystem }
+        Epoch.flush()
+    }
 }
+
+/// One change of one name, from before the filesystem acts until after.
 struct NameChange {
-    mutating func leads(to: Inode?) {}
-    mutating func end() {}
+    private let cache: DentryCache
+    private let directory: Inode
+    private let name: Name
+    private let state: UInt64
+    private var isOpen = true
+
+    /// One more under way, and one more that there has been.
+    static var begin: UInt64 { 1 << 16 | 1 }
+    static var underWayMask: UInt64 { 0xFFFF }
+
+    fileprivate init(cache: DentryCache, directory: Inode, name: Name, state: UInt64) {
+        self.cache = cache
+        self.directory = directory
+        self.name = name
+        self.state = state
+    }
+
+    /// The filesystem has acted: the name leads there now (nil: nowhere). Kept only if this change
+    /// was the only one in the directory meanwhile.
+    func leads(to inode: Inode?) {
+        guard state & Self.underWayMask == 1, directory.fileSystem.namesAreCacheable else { return }
+        cache.enter(name, in: directory, inode, by: state)
+    }
+
+    /// Must be called; a second call does nothing.
+    mutating func end() {
+        guard isOpen else { return }
+        isOpen = false
+        directory.namesState.subtract(1, ordering: .sequentiallyConsistent)
+    }
 }
+
 extension Inode {
-    var currentNamesState: UInt64 { 0 }
-    func noteFound(in directory: Inode, as name: Name) {}
+    var currentNamesState: UInt64 { namesState.load(ordering: .sequentiallyConsistent) }
 }
-public final class OperationStatistics: Sendable { init() {} }
-final class Place {}
-final class InodeAttachment {}
-enum Event { case create, delete, attributes, modify }
-extension VFS {
-    func notify(_ event: Event, _ inode: Inode, in directory: Inode? = nil, as name: Name? = nil) {}
-    func notifyMove(_ moved: Inode, from: Inode, _ name: Name, to: Inode, _ newName: Name, replaced: Inode?, flags: RenameFlags) {}
+
+public final class OperationStatistics: Sendable {
+    init() {}
+    /// A call begins: counts it. Gives the time if this call's latency is to be kept, else 0.
+    @inline(__always) func begin(_ call: SystemCall) -> UInt64 { 0 }
+    @inline(__always) func end(_ call: SystemCall, startedAt start: UInt64) {}
+    func failed(_ call: SystemCall) {}
 }

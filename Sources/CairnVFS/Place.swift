@@ -1,0 +1,39 @@
+// Place: where a directory was last found, for `..` and for paths shown to people.
+//
+// A directory has one name, so the last lookup or rename that led to it is where it stands. The
+// chain of places leads up to the root and keeps the directories above in memory. A file has a
+// place only where somebody watches: those who watch its directory are told the name.
+
+public import CairnBase
+
+final class Place: Sendable {
+    let parent: Inode
+    let name: FileName
+
+    init(parent: Inode, name: FileName) {
+        self.parent = parent
+        self.name = name
+    }
+}
+
+extension Inode {
+    /// Where this was last found; nil for a root, and where nobody noted it.
+    var place: Place? { stateLock.withLock { placeStorage } }
+
+    /// A lookup, a creation or a rename led here.
+    func noteFound(in directory: Inode, as name: Name) {
+        guard isDirectory || fileSystem.isWatched else { return }
+        let old: Place? = stateLock.withLock {
+            if let place = placeStorage, place.parent === directory,
+                place.name.bytes.withUnsafeBytes({ equalBytes($0, name.bytes) })
+            {
+                return nil
+            }
+            let old = placeStorage
+            placeStorage = Place(parent: directory, name: name.owned)
+            return old
+        }
+        // Released outside the lock: it may be the last reference to a chain of directories.
+        _ = old
+    }
+}
