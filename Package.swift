@@ -45,5 +45,9 @@ let package = Package(
         .executableTarget(
             name: "cairn-command", dependencies: ["Cairn", "CSystem"],
             swiftSettings: swift),
+
+        .testTarget(
+            name: "CairnFUSETests", dependencies: ["CairnFUSE", "CairnVFS", "CairnBase"],
+            swiftSettings: swift),
     ]
 )

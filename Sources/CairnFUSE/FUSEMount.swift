@@ -8,7 +8,7 @@
 // uses files below the mount point must not be one that serves.
 
 import CSystem
-public import CairnBase
+import CairnBase
 public import CairnVFS
 import Synchronization
 

@@ -9,6 +9,7 @@
 
 import CSystem
 import CairnBase
+import CairnVFS
 
 final class DeviceLoop {
     private let session: Session
