@@ -85,6 +85,9 @@ final class NodeTable: @unchecked Sendable {
         [(Self.rootID, false)] + shards.flatMap { $0.all() }
     }
 
+    /// Every inode that the kernel knows, the root's included.
+    var inodes: [Inode] { [root.inode] + shards.flatMap { $0.inodes } }
+
     /// The kernel has let go of everything.
     func forgetAll() {
         for shard in shards {
@@ -312,6 +315,15 @@ private final class Shard: @unchecked Sendable {
                     node.pointee.nodeID.load(ordering: .relaxed),
                     inode.takeUnretainedValue().kind == .regular
                 )
+            }
+        }
+    }
+
+    var inodes: [Inode] {
+        lock.withLock {
+            table.compactMap { entry in
+                guard entry >= 0 else { return nil }
+                return address(Int(entry))?.pointee.inode?.takeUnretainedValue()
             }
         }
     }

@@ -118,3 +118,54 @@ final class OwnThread: @unchecked Sendable {
         init(_ body: @escaping @Sendable () -> Void) { self.body = body }
     }
 }
+
+// MARK: Transports
+
+/// The ways that requests can come; the suite runs under each.
+let transports: [FUSEMountOptions.Transport] = [.device, .ioUring]
+
+/// Lets FUSE use io_uring while `body` runs, and restores the machine's setting. False if that
+/// cannot be done here.
+enum RingParameter {
+    private static let path = "/sys/module/fuse/parameters/enable_uring"
+
+    static func set(_ text: String) -> Bool {
+        let file = open(path, O_WRONLY)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        return write(file, text, 1) == 1
+    }
+
+    static var value: String {
+        contents(path).flatMap { $0.first }.map { String(UnicodeScalar($0)) } ?? "N"
+    }
+}
+
+/// `withMount`, over a transport. Where io_uring cannot be had, that case is skipped.
+func withMount(
+    over transport: FUSEMountOptions.Transport,
+    _ fileSystem: FileSystem = ScratchFileSystem(),
+    options: FUSEMountOptions = .init(),
+    prepare: @escaping (Namespace) throws -> Void = { _ in },
+    _ body: @escaping (MountedNamespace) throws -> Void
+) async throws {
+    var options = options
+    options.transport = transport
+    guard case .ioUring = transport else {
+        return try await withMount(fileSystem, options: options, prepare: prepare, body)
+    }
+    let before = RingParameter.value
+    guard RingParameter.set("Y") else {
+        return print("skipped over io_uring: the kernel's enable_uring cannot be set")
+    }
+    defer { _ = RingParameter.set(before) }
+    try await withMount(fileSystem, options: options, prepare: prepare) { mounted in
+        #expect(mounted.mount.statistics.transport == "io_uring")
+        try body(mounted)
+    }
+}
+
+/// All tests that mount stand below this suite, one after the other: they set one parameter of
+/// the kernel.
+@Suite(.serialized, .enabled(if: reasonNotToMount == nil, "mounting needs root and /dev/fuse"))
+enum MountTests {}
