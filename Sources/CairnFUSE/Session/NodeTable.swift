@@ -50,6 +50,13 @@ final class NodeTable: @unchecked Sendable {
         return shards[shard(of: nodeID)].place(slot(of: nodeID), nodeID)
     }
 
+    /// The inode that a number stands for, for one who is not answering the kernel: safe while
+    /// the node may be forgotten meanwhile.
+    func retained(_ nodeID: UInt64) -> Inode? {
+        if nodeID == Self.rootID { return root.inode }
+        return shards[shard(of: nodeID)].retained(slot(of: nodeID), nodeID)
+    }
+
     /// The kernel is about to be told of this place once more. Nil if the file is gone already.
     func reference(_ place: Location) -> Reference? {
         if place.inode === root.inode, place.mount === root.mount || !place.inode.isDirectory {
@@ -177,6 +184,10 @@ private final class Shard: @unchecked Sendable {
             let inode = node.pointee.inode, let mount = node.pointee.mount
         else { return nil }
         return Location(mount: mount.takeUnretainedValue(), inode: inode.takeUnretainedValue())
+    }
+
+    func retained(_ slot: Int, _ nodeID: UInt64) -> Inode? {
+        lock.withLock { place(slot, nodeID)?.inode }
     }
 
     private func takeSlot() -> Int? {

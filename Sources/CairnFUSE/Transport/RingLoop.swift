@@ -7,7 +7,9 @@
 // FORGET and INTERRUPT still come over /dev/fuse, and notifications go there.
 //
 // A parked request keeps its entry. So that a filesystem that is held still does not use all
-// entries up (requirement V3), a queue gets more of them as its last ones are parked.
+// entries up (requirement V3), a queue has many, and gets more before its last ones are parked.
+// (Before, because the kernel gives a new entry no request that waits in the queue already: such
+// a one is fetched by the next commit only.) Their memory is mapped, and touched as it is used.
 //
 // Threading: all on the loop's thread, except `finished`, which hands an entry over under `lock`
 // and wakes the loop.
@@ -42,9 +44,10 @@ final class RingLoop: @unchecked Sendable {
     private let lock = Lock()
     private var handedOver: [(RingEntry, Result<Session.Outcome, Errno>)] = []
 
-    private static let firstEntries = 8
-    private static let moreEntries = 8
-    private static let entryLimit = 4096
+    /// A queue's entries at first, and the number that it keeps in reserve.
+    private let firstEntries: Int
+    private let reserve: Int
+    private static let entryLimit = 8192
     private static let ringSize: UInt32 = 256
     /// The user data of the poll for `wakeup`; entries have their index.
     private static let wakeupData = UInt64.max
@@ -55,6 +58,9 @@ final class RingLoop: @unchecked Sendable {
         self.descriptor = descriptor
         self.queueIDs = queueIDs
         self.processor = processor
+        let machine = max(Int(cairn_possible_processor_count()), 1)
+        firstEntries = min(max(512 / machine, 8), 64)
+        reserve = firstEntries / 2
     }
 
     deinit {
@@ -87,7 +93,7 @@ final class RingLoop: @unchecked Sendable {
         guard wakeup >= 0, Self.open(ring, size: Self.ringSize) else { return }
         defer { io_uring_queue_exit(ring) }
         for queue in queueIDs {
-            addEntries(Self.firstEntries, to: queue)
+            addEntries(firstEntries, to: queue)
         }
         watchWakeup()
         while living > 0 {
@@ -161,8 +167,8 @@ final class RingLoop: @unchecked Sendable {
     private func park(_ entry: RingEntry) {
         let left = available[entry.queueID, default: 1] - 1
         available[entry.queueID] = left
-        if left < 2, entries.count + Self.moreEntries <= Self.entryLimit, !isOver {
-            addEntries(Self.moreEntries, to: entry.queueID)
+        if left < reserve, entries.count + firstEntries <= Self.entryLimit, !isOver {
+            addEntries(firstEntries, to: entry.queueID)
         }
     }
 

@@ -96,6 +96,10 @@ final class OwnThread: @unchecked Sendable {
         let result = pthread_create(
             &handle, nil,
             { context in
+                // Threads of Swift's pool keep signals out, and new threads inherit that.
+                var none = sigset_t()
+                sigemptyset(&none)
+                pthread_sigmask(SIG_SETMASK, &none, nil)
                 if let context { Unmanaged<Box>.fromOpaque(context).takeRetainedValue().body() }
                 return nil
             }, box.toOpaque())
@@ -169,3 +173,57 @@ func withMount(
 /// the kernel.
 @Suite(.serialized, .enabled(if: reasonNotToMount == nil, "mounting needs root and /dev/fuse"))
 enum MountTests {}
+
+// MARK: The other door
+
+extension MountedNamespace {
+    /// What a name in the root leads to, asked in this process.
+    func find(_ name: String) throws -> Inode {
+        let root = namespace.root.inode
+        let found = try blocking { () throws(Pause) in
+            try FileName(name).withName { (name) throws(Pause) in
+                try namespace.vfs.lookup(name, in: root)
+            }
+        }
+        guard let found else { throw Errno.ENOENT }
+        return found
+    }
+
+    /// Makes a node in the root, in this process.
+    @discardableResult
+    func make(_ name: String, _ kind: FileKind = .regular) throws -> Inode {
+        let root = namespace.root.inode
+        return try blocking { () throws(Pause) in
+            try FileName(name).withName { (name) throws(Pause) in
+                try namespace.vfs.create(
+                    name, in: root, NewNode(kind: kind, permissions: .init(rawValue: 0o755)),
+                    by: Caller(.root))
+            }
+        }
+    }
+
+    /// Removes a file from the root, in this process.
+    func remove(_ name: String) throws {
+        let root = namespace.root.inode
+        try blocking { () throws(Pause) in
+            try FileName(name).withName { (name) throws(Pause) in
+                try namespace.vfs.remove(name, in: root, directory: false, by: Caller(.root))
+            }
+        }
+    }
+
+    /// Writes to a file, in this process.
+    func write(_ text: String, to inode: Inode, at offset: UInt64 = 0) throws {
+        let bytes = Array(text.utf8)
+        _ = try blocking { () throws(Pause) in
+            var result: Result<Written, Pause>?
+            bytes.withUnsafeBytes { bytes in
+                result = Result { () throws(Pause) in
+                    try namespace.vfs.write(
+                        bytes, to: inode, at: .offset(offset), options: [], by: Caller(.root))
+                }
+            }
+            return try result?.get()
+        }
+    }
+}
