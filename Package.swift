@@ -54,5 +54,14 @@ let package = Package(
             name: "CairnFUSETests",
             dependencies: ["CairnFUSE", "CairnVFS", "CairnBase", "CTestCalls"],
             swiftSettings: swift),
+
+        // Figures beside peers: `make bench`.
+        .executableTarget(
+            name: "cairn-benchmarks", dependencies: ["Cairn", "CSystem"], path: "Benchmarks",
+            swiftSettings: swift),
+
+        .testTarget(
+            name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
+            swiftSettings: swift),
     ]
 )
