@@ -26,6 +26,7 @@ let package = Package(
         .target(
             name: "CSystem",
             cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])]),
+        .target(name: "CHost", cSettings: [.define("_GNU_SOURCE")]),
         .systemLibrary(name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
         // Floor 0
@@ -43,7 +44,9 @@ let package = Package(
         room("Cairn", on: ["CairnFUSE", "CairnProc", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
         // Floor 7
         .executableTarget(
-            name: "cairn-command", dependencies: ["Cairn", "CSystem"],
+            name: "cairn-command", dependencies: ["Cairn", "CSystem", "CHost"],
             swiftSettings: swift),
+        .testTarget(
+            name: "CairnCommandTests", dependencies: ["cairn-command"], swiftSettings: swift),
     ]
 )
