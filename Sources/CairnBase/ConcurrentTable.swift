@@ -100,7 +100,8 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
         let isOver = stripes.withLock(index) {
             guard condition() else { return false }
             let wasThere = unlink(owner: owner, name, at: index)
-            let record = Record<Object>(owner: owner, name, object.map { Unmanaged.passRetained($0) })
+            let record = Record<Object>(
+                owner: owner, name, object.map { Unmanaged.passRetained($0) })
             record.next.pointee.store(
                 buckets[index].load(ordering: .relaxed), ordering: .relaxed)
             buckets[index].store(record.bits, ordering: .sequentiallyConsistent)

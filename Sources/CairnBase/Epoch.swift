@@ -153,6 +153,18 @@ public enum Epoch {
         }
     }
 
+    /// Waits until every section that is open now has closed. Not to be called in a section.
+    public static func synchronize() {
+        let goal = global.add(1, ordering: .sequentiallyConsistent).newValue
+        for slot in ThreadSlot.all {
+            while true {
+                let announced = slot.announced.load(ordering: .sequentiallyConsistent)
+                if announced == 0 || announced >= goal { break }
+                sched_yield()
+            }
+        }
+    }
+
     /// Moves the epoch on and gives the smallest value that an open section has announced.
     fileprivate static func advance() -> UInt64 {
         var limit = global.add(1, ordering: .sequentiallyConsistent).newValue

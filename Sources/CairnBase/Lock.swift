@@ -22,9 +22,10 @@ public struct Lock: ~Copyable, Sendable {
 
     @inlinable
     public borrowing func lock() {
-        if !state.compareExchange(expected: 0, desired: 1, successOrdering: .acquiring, failureOrdering: .relaxed)
-            .exchanged
-        {
+        if !state.compareExchange(
+            expected: 0, desired: 1, successOrdering: .acquiring, failureOrdering: .relaxed
+        )
+        .exchanged {
             lockSlowly()
         }
     }

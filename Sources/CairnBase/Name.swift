@@ -53,7 +53,8 @@ public struct FileName: Hashable, Sendable, CustomStringConvertible, Expressible
     }
 
     public init(stringLiteral text: StaticString) {
-        self.bytes = Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+        self.bytes = Array(
+            UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
     }
 
     /// For people; bytes that are no UTF-8 are replaced.

@@ -136,10 +136,10 @@ extension Inode {
     var currentNamesState: UInt64 { namesState.load(ordering: .sequentiallyConsistent) }
 }
 
-public final class OperationStatistics: Sendable { init() {} }
-final class InodeAttachment {}
-enum Event { case create, delete, attributes, modify }
-extension VFS {
-    func notify(_ event: Event, _ inode: Inode, in directory: Inode? = nil, as name: Name? = nil) {}
-    func notifyMove(_ moved: Inode, from: Inode, _ name: Name, to: Inode, _ newName: Name, replaced: Inode?, flags: RenameFlags) {}
+public final class OperationStatistics: Sendable {
+    init() {}
+    /// A call begins: counts it. Gives the time if this call's latency is to be kept, else 0.
+    @inline(__always) func begin(_ call: SystemCall) -> UInt64 { 0 }
+    @inline(__always) func end(_ call: SystemCall, startedAt start: UInt64) {}
+    func failed(_ call: SystemCall) {}
 }

@@ -15,6 +15,11 @@ open class FileSystem: @unchecked Sendable {
     public let typeName: String
     public let time: any TimeSource
 
+    /// Mounts of it, in all namespaces; -1 once it is being closed.
+    private let mountCount = Atomic<Int>(0)
+    /// Locks and watches on its inodes.
+    let attachments = FileAttachments()
+
     private let observersLock = Lock()
     private var observers: [any ChangeObserver] = []
     @usableFromInline let observerCount = Atomic<Int>(0)
@@ -54,6 +59,29 @@ open class FileSystem: @unchecked Sendable {
     /// The last mount of it is gone and nothing uses it: make all durable and let go of devices.
     /// Called once to its end.
     open func close() throws(Pause) {}
+
+    // MARK: Mounts
+
+    /// Counts one more mount. False once it is being closed.
+    final func attach() -> Bool {
+        var count = mountCount.load(ordering: .relaxed)
+        while count >= 0 {
+            let (done, seen) = mountCount.compareExchange(
+                expected: count, desired: count + 1, ordering: .acquiringAndReleasing)
+            if done { return true }
+            count = seen
+        }
+        return false
+    }
+
+    /// Counts one mount less. True if it was the last: the caller closes the filesystem.
+    final func detach() -> Bool {
+        let left = mountCount.subtract(1, ordering: .acquiringAndReleasing).newValue
+        return left == 0
+            && mountCount.compareExchange(
+                expected: 0, desired: -1, ordering: .acquiringAndReleasing
+            ).exchanged
+    }
 
     // MARK: Observers
 

@@ -76,6 +76,7 @@ open class Inode: @unchecked Sendable {
         let left = holdState.subtract(1, ordering: .acquiringAndReleasing).newValue
         if left == 0 {
             unused()
+            endWatchesIfUnlinked()
         }
     }
 

@@ -75,40 +75,61 @@ public final class Mount: @unchecked Sendable {
     public let identity: UInt64
     public let fileSystem: FileSystem
     public let root: Inode
+    private let vfs: VFS
     /// What was mounted, for listings: a path or "none".
     public let source: String
 
-    let flagBits: Atomic<UInt32>
-    public var flags: MountFlags { MountFlags(rawValue: flagBits.load(ordering: .relaxed)) }
+    private let flagBits: Atomic<UInt32>
 
     /// The place that this mount covers; nil for the root of a namespace and for what is detached.
     /// Guarded by the namespace's lock.
     var cover: Location?
-    /// Mounts standing on this one; guarded by the namespace's lock.
-    var childCount = 0
 
-    /// Holds, and bit 31 once nobody may take a new one.
+    /// Holds, and `closedFlag` once nobody may take a new one.
     private let useState = Atomic<UInt32>(0)
-    /// `umount -f`: what is in flight and what comes fails with EIO.
-    let isAborted = Atomic<Bool>(false)
+    private static var closedFlag: UInt32 { 1 << 31 }
+    private let isDetached = Atomic<Bool>(false)
+    private let isAborted = Atomic<Bool>(false)
 
-    init(root: Inode, source: String, flags: MountFlags) {
+    private let waitsLock = Lock()
+    /// What operations on this mount wait for; guarded by waitsLock.
+    private var waits: [ObjectIdentifier: WeakWait] = [:]
+
+    private struct WeakWait {
+        weak var wait: Wait?
+    }
+
+    /// Nil if the filesystem is being closed.
+    init?(vfs: VFS, root: Inode, source: String, flags: MountFlags) {
+        guard root.fileSystem.attach() else { return nil }
+        self.vfs = vfs
         self.identity = Mount.nextIdentity.add(1, ordering: .relaxed).newValue
         self.fileSystem = root.fileSystem
         self.root = root
         self.source = source
         self.flagBits = Atomic(flags.rawValue)
+        _ = root.hold()
     }
 
     private static let nextIdentity = Atomic<UInt64>(0)
 
+    public var flags: MountFlags {
+        get { MountFlags(rawValue: flagBits.load(ordering: .relaxed)) }
+        /// As `mount -o remount` does.
+        set { flagBits.store(newValue.rawValue, ordering: .relaxed) }
+    }
+
     /// Writes to it are refused (EROFS): by this mount or by the filesystem itself.
     public var isReadOnly: Bool { flags.contains(.readOnly) || fileSystem.isReadOnly }
 
+    /// `umount -f` was asked for: every operation gives EIO.
+    @inline(__always)
+    var hasFailed: Bool { isAborted.load(ordering: .relaxed) }
+
     // MARK: Uses
 
-    /// Counts one who stays on this mount: an open description, a working directory. False when
-    /// the mount is gone.
+    /// Counts one who stays on this mount: an open description, a working directory, a mount on
+    /// top of it. False when the mount is gone.
     public func hold() -> Bool {
         let old = useState.add(1, ordering: .acquiringAndReleasing).oldValue
         if old & Self.closedFlag != 0 {
@@ -120,8 +141,8 @@ public final class Mount: @unchecked Sendable {
 
     public func drop() {
         let left = useState.subtract(1, ordering: .acquiringAndReleasing).newValue
-        if left == Self.closedFlag | 0, isDetached.load(ordering: .acquiring) {
-            finishDetached()
+        if left == 0, isDetached.load(ordering: .acquiring) {
+            closeDetached()
         }
     }
 
@@ -132,11 +153,69 @@ public final class Mount: @unchecked Sendable {
         ).exchanged
     }
 
-    private static var closedFlag: UInt32 { 1 << 31 }
+    /// Lazily unmounted: the last `drop` ends the mount; with nobody there, it ends now.
+    func detachLazily() {
+        _ = hold()
+        isDetached.store(true, ordering: .releasing)
+        drop()
+    }
 
-    /// Lazily unmounted: the last `drop` ends the mount.
-    let isDetached = Atomic<Bool>(false)
-    private func finishDetached() {}
+    private func closeDetached() {
+        guard closeIfUnused() else { return }
+        let closing = MountClosing(self, in: vfs)
+        callingBack { () throws(Pause) in
+            try closing.attempt()
+        } completion: { _ in
+        }
+    }
+
+    // MARK: Failing what is in flight
+
+    /// An operation on this mount is about to wait.
+    func register(_ wait: Wait) {
+        waitsLock.withLock {
+            if waits.count > 64 {
+                waits = waits.filter { $0.value.wait != nil }
+            }
+            waits[ObjectIdentifier(wait)] = WeakWait(wait: wait)
+        }
+        if hasFailed { wait.finish(.EIO) }
+    }
+
+    /// Every operation that waits, and every one that comes, fails with EIO.
+    func abort() {
+        isAborted.store(true, ordering: .sequentiallyConsistent)
+        let waiting = waitsLock.withLock { waits.values.compactMap(\.wait) }
+        for wait in waiting {
+            wait.finish(.EIO)
+        }
+    }
+}
+
+/// The end of a mount that nobody can reach any more: the last mount of a filesystem closes it.
+final class MountClosing: @unchecked Sendable {
+    // Sendable: used by one driver at a time.
+    private let mount: Mount
+    private let vfs: VFS
+    private var isLast: Bool?
+
+    init(_ mount: Mount, in vfs: VFS) {
+        self.mount = mount
+        self.vfs = vfs
+    }
+
+    func attempt() throws(Pause) {
+        if isLast == nil {
+            mount.root.drop()
+            isLast = mount.fileSystem.detach()
+            // Sections that still saw the mount end before anything is closed.
+            Epoch.synchronize()
+            if isLast == true { vfs.dentries.purge(mount.fileSystem) }
+        }
+        if isLast == true {
+            try mount.fileSystem.close()
+        }
+    }
 }
 
 /// A place in a namespace: an inode as seen through a mount (Linux's struct path).

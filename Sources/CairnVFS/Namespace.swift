@@ -1,46 +1,242 @@
 // Namespace: a tree of mounts, and the way across them.
+//
+// Crossing a mount is a lookup in a table that is read without locks, and only where the inode
+// says that something is mounted on it; so a walk costs the same with one mount and with many.
+// `lock` serialises changes of the table. It is held only to look and to enter: filesystems are
+// opened before and closed after.
 
 public import CairnBase
-public import Synchronization
+import Synchronization
 
 /// A mount table of its own: what one set of processes, or one FUSE mount, sees as a whole.
 public final class Namespace: @unchecked Sendable {
-    // Sendable: `lock` guards the table.
+    // Sendable: `lock` guards the fields below it.
     public let vfs: VFS
-    private let lock = Lock()
-    private var table: [Key: Mount] = [:]
-
-    private struct Key: Hashable {
-        var mount: UInt64
-        var inode: UInt64
-    }
-
     /// The mount that everything else stands on.
     public let rootMount: Mount
 
-    /// A namespace whose root is `fileSystem`'s root.
+    /// (mount, inode that is covered) → the mount on it.
+    private let covers = ConcurrentTable<Mount>(expected: 1 << 14)
+
+    private let lock = Lock()
+    private var mountsByIdentity: [UInt64: Mount] = [:]
+    private var isClosed = false
+
+    /// A namespace whose root is `fileSystem`'s root. EBUSY if the filesystem is being closed.
     public init(
         vfs: VFS, root fileSystem: FileSystem, source: String = "none", flags: MountFlags = []
-    ) {
+    ) throws(Errno) {
+        guard let mount = Mount(vfs: vfs, root: fileSystem.root, source: source, flags: flags)
+        else {
+            throw .EBUSY
+        }
         self.vfs = vfs
-        self.rootMount = Mount(root: fileSystem.root, source: source, flags: flags)
+        self.rootMount = mount
+        mountsByIdentity[mount.identity] = mount
+        vfs.add(self)
     }
 
     public var root: Location { Location(mount: rootMount, inode: rootMount.root) }
 
-    /// Mounts a filesystem over a directory.
+    /// All mounts, in the order they were made.
+    public var mounts: [Mount] {
+        lock.withLock { mountsByIdentity.values.sorted { $0.identity < $1.identity } }
+    }
+
+    /// What the mount covers; nil for the root and for a mount that is gone.
+    public func cover(of mount: Mount) -> Location? { lock.withLock { mount.cover } }
+
+    // MARK: Changing the table
+
+    /// Mounts a filesystem over a place (over what is mounted there already, if something is).
+    /// ENOTDIR unless both are directories or neither is; EBUSY if the filesystem is being closed;
+    /// ENOENT if the place is gone.
     @discardableResult
     public func mount(
         _ fileSystem: FileSystem, at place: Location, source: String = "none",
         flags: MountFlags = []
     ) throws(Errno) -> Mount {
-        let mount = Mount(root: fileSystem.root, source: source, flags: flags)
-        lock.withLock {
-            mount.cover = place
-            place.inode.mountsHere.add(1, ordering: .releasing)
-            table[Key(mount: place.mount.identity, inode: place.inode.identity)] = mount
+        try mount(root: fileSystem.root, at: place, source: source, flags: flags)
+    }
+
+    /// Shows a place in a second place. Flags nil: as the first.
+    @discardableResult
+    public func bind(
+        _ origin: Location, at place: Location, flags: MountFlags? = nil
+    ) throws(Errno) -> Mount {
+        try mount(
+            root: origin.inode, at: place, source: origin.mount.source,
+            flags: flags ?? origin.mount.flags)
+    }
+
+    private func mount(
+        root: Inode, at place: Location, source: String, flags: MountFlags
+    ) throws(Errno) -> Mount {
+        let place = crossed(place)
+        guard root.isDirectory == place.inode.isDirectory else { throw .ENOTDIR }
+        guard let mount = Mount(vfs: vfs, root: root, source: source, flags: flags) else {
+            throw .EBUSY
+        }
+        do throws(Errno) {
+            try lock.withLock { () throws(Errno) in
+                guard !isClosed else { throw .ENOENT }
+                try cover(place, with: mount)
+                mountsByIdentity[mount.identity] = mount
+            }
+        } catch {
+            root.drop()
+            _ = mount.fileSystem.detach()
+            throw error
         }
         return mount
+    }
+
+    /// Moves a mount, with all that stands on it. EINVAL for the root, and for a place below the
+    /// mount itself (ELOOP).
+    public func move(_ mount: Mount, to place: Location) throws(Errno) {
+        let place = crossed(place)
+        guard mount.root.isDirectory == place.inode.isDirectory else { throw .ENOTDIR }
+        try lock.withLock { () throws(Errno) in
+            guard let old = mount.cover, mountsByIdentity[mount.identity] === mount else {
+                throw .EINVAL
+            }
+            var above: Mount? = place.mount
+            while let current = above {
+                if current === mount { throw .ELOOP }
+                above = current.cover?.mount
+            }
+            try cover(place, with: mount)
+            uncover(old)
+        }
+    }
+
+    /// Unmounts. EBUSY while something uses it, unless `lazily`: then it and all that stands on it
+    /// leave the namespace now, and close on last use. `force`: what is in flight fails with EIO
+    /// first. Returns what has to be driven to its end for the filesystem to be closed.
+    func beginUnmount(
+        _ mount: Mount, lazily: Bool = false, force: Bool = false
+    ) throws(Errno) -> MountClosing? {
+        if force { mount.abort() }
+        var detached: [Mount] = []
+        try lock.withLock { () throws(Errno) in
+            guard let place = mount.cover, mountsByIdentity[mount.identity] === mount else {
+                throw .EINVAL
+            }
+            if lazily {
+                detached = subtree(of: mount)
+                for mount in detached {
+                    guard let place = mount.cover else { continue }
+                    mountsByIdentity[mount.identity] = nil
+                    mount.cover = nil
+                    uncover(place)
+                }
+            } else {
+                guard mount.closeIfUnused() else { throw .EBUSY }
+                mountsByIdentity[mount.identity] = nil
+                mount.cover = nil
+                uncover(place)
+            }
+        }
+        for mount in detached {
+            mount.detachLazily()
+        }
+        return lazily ? nil : MountClosing(mount, in: vfs)
+    }
+
+    /// Unmounts, and returns when all is durable and, if it was the last mount of its filesystem,
+    /// closed.
+    public func unmount(
+        _ mount: Mount, lazily: Bool = false, force: Bool = false
+    ) throws(Errno) {
+        let closing = try beginUnmount(mount, lazily: lazily, force: force)
+        try blocking { () throws(Pause) in try closing?.attempt() }
+    }
+
+    /// The end of the namespace: every mount goes, the topmost first. The caller has ended its
+    /// processes; what they left open keeps its filesystem until it is closed (as `lazily` does).
+    /// Throws the first error, and goes on.
+    public func close() throws(Errno) {
+        let all: [Mount] = lock.withLock {
+            guard !isClosed else { return [] }
+            isClosed = true
+            let all = mountsByIdentity.values.sorted { $0.identity > $1.identity }
+            mountsByIdentity = [:]
+            for mount in all {
+                guard let place = mount.cover else { continue }
+                mount.cover = nil
+                uncover(place)
+            }
+            return all
+        }
+        vfs.remove(self)
+        var failure: Errno?
+        for mount in all {
+            if mount.closeIfUnused() {
+                let closing = MountClosing(mount, in: vfs)
+                do throws(Errno) {
+                    try blocking { () throws(Pause) in try closing.attempt() }
+                } catch {
+                    failure = failure ?? error
+                }
+            } else {
+                mount.detachLazily()
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    /// A namespace of its own with the same mounts (CLONE_NEWNS).
+    public func copy() throws(Errno) -> Namespace {
+        let originals = mounts
+        let result = try Namespace(
+            vfs: vfs, root: rootMount.root.fileSystem, source: rootMount.source,
+            flags: rootMount.flags)
+        var copies: [UInt64: Mount] = [rootMount.identity: result.rootMount]
+        for original in originals where original !== rootMount {
+            guard let place = cover(of: original), let below = copies[place.mount.identity] else {
+                continue
+            }
+            copies[original.identity] = try result.mount(
+                root: original.root, at: Location(mount: below, inode: place.inode),
+                source: original.source, flags: original.flags)
+        }
+        return result
+    }
+
+    // MARK: Under the lock
+
+    private func cover(_ place: Location, with mount: Mount) throws(Errno) {
+        guard place.mount.hold() else { throw .ENOENT }
+        guard place.inode.hold() else {
+            place.mount.drop()
+            throw .ENOENT
+        }
+        mount.cover = place
+        place.inode.mountsHere.add(1, ordering: .sequentiallyConsistent)
+        withKey(place.inode) { covers.insert(owner: place.mount.identity, $0, mount) { true } }
+    }
+
+    private func uncover(_ place: Location) {
+        withKey(place.inode) { _ = covers.remove(owner: place.mount.identity, $0) }
+        place.inode.mountsHere.subtract(1, ordering: .sequentiallyConsistent)
+        place.inode.drop()
+        place.mount.drop()
+    }
+
+    /// The mount and all that stand on it, the topmost first.
+    private func subtree(of mount: Mount) -> [Mount] {
+        var result: [Mount] = []
+        for child in mountsByIdentity.values where child.cover?.mount === mount {
+            result += subtree(of: child)
+        }
+        return result + [mount]
+    }
+
+    // MARK: Crossing
+
+    @inline(__always)
+    private func withKey<Value>(_ inode: Inode, _ body: (Name) -> Value) -> Value {
+        withUnsafeBytes(of: inode.identity) { body(Name($0)) }
     }
 
     /// Where a lookup that arrived at `place` really stands: the root of the topmost mount over
@@ -52,29 +248,67 @@ public final class Namespace: @unchecked Sendable {
 
     @usableFromInline
     func crossedSlowly(_ place: Location) -> Location {
-        lock.withLock {
+        Epoch.section {
             var place = place
-            while let mount = table[
-                Key(mount: place.mount.identity, inode: place.inode.identity)]
-            {
-                place = Location(mount: mount, inode: mount.root)
+            while let mount = mountInSection(on: place.mount.identity, place.inode) {
+                place = mount._withUnsafeGuaranteedRef { Location(mount: $0, inode: $0.root) }
             }
             return place
         }
     }
 
-    /// The directory above, across mounts; the namespace's root gives itself.
-    public func parent(of place: Location) throws(Pause) -> Location { place }
+    /// The mount that covers an inode of a mount. To be called in an epoch section.
+    func mountInSection(on mount: UInt64, _ inode: Inode) -> Unmanaged<Mount>? {
+        guard inode.isMountPoint else { return nil }
+        if case .object(let found) = withKey(inode, { covers.find(owner: mount, $0) }) {
+            return found
+        }
+        return nil
+    }
 
-    /// The topmost mounts and what they cover, the root first.
-    public var mounts: [Mount] { lock.withLock { [rootMount] + table.values } }
+    /// The directory above, across mounts. A namespace's root, and the root of what is detached,
+    /// give themselves.
+    public func parent(of place: Location) throws(Pause) -> Location {
+        var place = place
+        while place.inode === place.mount.root {
+            guard let below = cover(of: place.mount) else { return place }
+            place = below
+        }
+        guard let above = try place.inode.parentDirectory() ?? place.inode.place?.parent else {
+            return place
+        }
+        return crossed(Location(mount: place.mount, inode: above))
+    }
 
-    /// The path of a place, for people and for procfs; nil if it is not reachable any more.
-    public func path(of place: Location) -> [UInt8]? { nil }
+    /// The path from `root` (the namespace's, if nil) to a directory, or to a name in one; nil if
+    /// it cannot be reached from there.
+    public func path(
+        of place: Location, name: FileName? = nil, from root: Location? = nil
+    ) -> [UInt8]? {
+        let top = root ?? self.root
+        var parts: [[UInt8]] = name.map { [$0.bytes] } ?? []
+        var place = place
+        while !(place == top) {
+            if place.inode === place.mount.root {
+                guard let below = cover(of: place.mount) else { return nil }
+                place = below
+                continue
+            }
+            guard let step = place.inode.place else { return nil }
+            parts.append(step.name.bytes)
+            place.inode = step.parent
+            guard parts.count < 4096 else { return nil }
+        }
+        if parts.isEmpty { return [UInt8(ascii: "/")] }
+        return parts.reversed().reduce(into: []) { path, part in
+            path.append(UInt8(ascii: "/"))
+            path += part
+        }
+    }
 }
 
 extension Inode {
     /// Whether some mount, in some namespace, stands on this inode.
     @inlinable public final var isMountPoint: Bool { mountCount != 0 }
-    @usableFromInline final var mountCount: Int { mountsHere.load(ordering: .acquiring) }
+    @usableFromInline final var mountCount: Int { mountsHere.load(ordering: .relaxed) }
 }

@@ -112,8 +112,8 @@ extension Inode {
         if let permissions = change.permissions {
             guard isOwner else { throw .failed(.EPERM) }
             let group = change.group ?? now.group
-            if permissions.contains(.setGroupID), !isDirectory || kind != .directory,
-                !credentials.isMember(of: group), !credentials.has(.keepSetID)
+            if permissions.contains(.setGroupID), !credentials.isMember(of: group),
+                !credentials.has(.keepSetID)
             {
                 change.permissions = permissions.subtracting(.setGroupID)
             }

@@ -1,7 +1,8 @@
 // Place: where a directory was last found, for `..` and for paths shown to people.
 //
 // A directory has one name, so the last lookup or rename that led to it is where it stands. The
-// chain of places leads up to the root and keeps the directories above in memory.
+// chain of places leads up to the root and keeps the directories above in memory. A file has a
+// place only where somebody watches: those who watch its directory are told the name.
 
 public import CairnBase
 
@@ -16,12 +17,12 @@ final class Place: Sendable {
 }
 
 extension Inode {
-    /// Where this directory was last found; nil for a root, and for what is no directory.
+    /// Where this was last found; nil for a root, and where nobody noted it.
     var place: Place? { stateLock.withLock { placeStorage } }
 
     /// A lookup, a creation or a rename led here.
     func noteFound(in directory: Inode, as name: Name) {
-        guard isDirectory else { return }
+        guard isDirectory || fileSystem.isWatched else { return }
         let old: Place? = stateLock.withLock {
             if let place = placeStorage, place.parent === directory,
                 place.name.bytes.withUnsafeBytes({ equalBytes($0, name.bytes) })

@@ -22,7 +22,9 @@ extension VFS {
     /// nil: no such name. Does not cross mounts; never asked for "." or "..".
     public func lookup(_ name: Name, in directory: Inode) throws(Pause) -> Inode? {
         switch dentries.find(name, in: directory) {
-        case .inode(let inode): return inode
+        case .inode(let inode):
+            if inode.fileSystem.isWatched { inode.noteFound(in: directory, as: name) }
+            return inode
         case .absent: return nil
         case .unknown: break
         }

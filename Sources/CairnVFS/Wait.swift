@@ -103,9 +103,10 @@ public func blocking<Value: ~Copyable>(
 /// cancels the wait, and the operation fails with EINTR.
 @inlinable
 nonisolated(nonsending)
-public func suspending<Value>(
-    _ attempt: () throws(Pause) -> Value
-) async throws(Errno) -> Value {
+    public func suspending<Value>(
+        _ attempt: () throws(Pause) -> Value
+    ) async throws(Errno) -> Value
+{
     let waits = WaitList()
     while true {
         let pause: Pause
@@ -219,7 +220,8 @@ final class WaitList {
 
     @usableFromInline
     nonisolated(nonsending)
-    func suspend(on pause: Pause) async throws(Errno) {
+        func suspend(on pause: Pause) async throws(Errno)
+    {
         switch pause {
         case .failed(let errno):
             throw errno

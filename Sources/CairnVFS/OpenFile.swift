@@ -1,0 +1,186 @@
+// OpenFile: an open file description (open(2)).
+//
+// Descriptors refer to it; `dup` and `fork` share it, with its offset and status flags.
+// `references` counts descriptors. With the last one, what it held is let go of at once, although
+// a call that is still running may keep the object for a moment longer.
+
+public import CairnBase
+public import Synchronization
+
+/// Flags of open(2); values are Linux's on x86-64 and arm64 alike where they agree, and those of
+/// x86-64 (asm-generic/fcntl.h) otherwise.
+public struct OpenFlags: OptionSet, Hashable, Sendable {
+    public var rawValue: UInt32
+    @inlinable public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// O_RDONLY: no bit at all.
+    @inlinable public static var readOnly: OpenFlags { [] }
+    /// O_WRONLY
+    @inlinable public static var writeOnly: OpenFlags { OpenFlags(rawValue: 0o1) }
+    /// O_RDWR
+    @inlinable public static var readWrite: OpenFlags { OpenFlags(rawValue: 0o2) }
+    /// O_CREAT
+    @inlinable public static var create: OpenFlags { OpenFlags(rawValue: 0o100) }
+    /// O_EXCL
+    @inlinable public static var exclusive: OpenFlags { OpenFlags(rawValue: 0o200) }
+    /// O_TRUNC
+    @inlinable public static var truncate: OpenFlags { OpenFlags(rawValue: 0o1000) }
+    /// O_APPEND
+    @inlinable public static var append: OpenFlags { OpenFlags(rawValue: 0o2000) }
+    /// O_NONBLOCK
+    @inlinable public static var nonBlocking: OpenFlags { OpenFlags(rawValue: 0o4000) }
+    /// O_DSYNC
+    @inlinable public static var dataSync: OpenFlags { OpenFlags(rawValue: 0o10000) }
+    /// O_DIRECTORY
+    @inlinable public static var directory: OpenFlags { OpenFlags(rawValue: 0o200000) }
+    /// O_NOFOLLOW
+    @inlinable public static var noFollow: OpenFlags { OpenFlags(rawValue: 0o400000) }
+    /// O_NOATIME
+    @inlinable public static var noAccessTime: OpenFlags { OpenFlags(rawValue: 0o1000000) }
+    /// O_CLOEXEC
+    @inlinable public static var closeOnExec: OpenFlags { OpenFlags(rawValue: 0o2000000) }
+    /// O_SYNC, which contains O_DSYNC
+    @inlinable public static var sync: OpenFlags { OpenFlags(rawValue: 0o4010000) }
+    /// O_PATH
+    @inlinable public static var path: OpenFlags { OpenFlags(rawValue: 0o10000000) }
+    /// O_TMPFILE, which contains O_DIRECTORY
+    @inlinable public static var temporary: OpenFlags { OpenFlags(rawValue: 0o20200000) }
+
+    /// O_ACCMODE
+    @inlinable var accessMode: UInt32 { rawValue & 3 }
+    /// What F_SETFL can change.
+    @inlinable static var changeable: OpenFlags { [.append, .nonBlocking, .noAccessTime] }
+}
+
+/// What a handle may be used for. A handle can be handed on with fewer rights, never with more
+/// (requirement V15).
+public struct Rights: OptionSet, Hashable, Sendable {
+    public var rawValue: UInt32
+    @inlinable public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// Read data or list a directory.
+    @inlinable public static var read: Rights { Rights(rawValue: 1) }
+    /// Change data: write, truncate, allocate.
+    @inlinable public static var write: Rights { Rights(rawValue: 2) }
+    /// Change mode, owner, times, extended attributes.
+    @inlinable public static var changeAttributes: Rights { Rights(rawValue: 4) }
+    /// Use a directory as the base of a path.
+    @inlinable public static var lookup: Rights { Rights(rawValue: 8) }
+    /// Make, remove and rename names below a directory, with this handle as the base.
+    @inlinable public static var changeNames: Rights { Rights(rawValue: 16) }
+    /// Take locks.
+    @inlinable public static var lock: Rights { Rights(rawValue: 32) }
+    /// Wait for durability.
+    @inlinable public static var sync: Rights { Rights(rawValue: 64) }
+    @inlinable public static var all: Rights { Rights(rawValue: 127) }
+}
+
+public final class OpenFile: @unchecked Sendable {
+    // Sendable: immutable, or atomic, or guarded by `offsetLock`.
+    public let location: Location
+    public let inode: Inode
+    /// Never used again in this process: the owner of flock and OFD locks.
+    public let identity: UInt64
+    let accessMode: UInt32
+    /// Only O_PATH: a place, not a file to read.
+    let isPathOnly: Bool
+    let canRead: Bool
+    let canWrite: Bool
+    public let opening: Opening?
+    public let rights: Rights
+    /// The name it was opened by, for procfs; nil for directories, which know their place.
+    let openedAs: (directory: Inode, name: FileName)?
+    /// The description whose offset and flags this handle shares, if it is one with fewer rights.
+    private let origin: OpenFile?
+
+    private let statusBits: Atomic<UInt32>
+    private let references = Atomic<Int>(1)
+
+    /// Held over a whole attempt that reads or writes at the offset, so that it moves in one step
+    /// with the data.
+    let offsetLock = Lock()
+    var offsetStorage: UInt64 = 0  // guarded by offsetLock
+
+    /// The location is held by the caller (mount and inode), and passes over to this object.
+    init(
+        holding location: Location, flags: OpenFlags, opening: Opening?,
+        openedAs: (directory: Inode, name: FileName)?
+    ) {
+        self.location = location
+        self.inode = location.inode
+        self.identity = OpenFile.nextIdentity.add(1, ordering: .relaxed).newValue
+        self.isPathOnly = flags.contains(.path)
+        self.accessMode = isPathOnly ? 0 : flags.accessMode
+        self.canRead = !isPathOnly && (accessMode == 0 || accessMode == 2)
+        self.canWrite = !isPathOnly && (accessMode == 1 || accessMode == 2)
+        self.opening = opening
+        self.rights = .all
+        self.openedAs = openedAs
+        self.origin = nil
+        self.statusBits = Atomic(
+            flags.subtracting([.create, .exclusive, .truncate, .noFollow, .closeOnExec]).rawValue)
+    }
+
+    /// A handle on the same description with fewer rights. The origin gets one reference more.
+    init(_ origin: OpenFile, rights: Rights) {
+        let whole = origin.shared
+        whole.retain()
+        self.location = origin.location
+        self.inode = origin.inode
+        self.identity = whole.identity
+        self.accessMode = origin.accessMode
+        self.isPathOnly = origin.isPathOnly
+        self.canRead = origin.canRead && rights.contains(.read)
+        self.canWrite = origin.canWrite && rights.contains(.write)
+        self.opening = origin.opening
+        self.rights = origin.rights.intersection(rights)
+        self.openedAs = origin.openedAs
+        self.origin = whole
+        self.statusBits = Atomic(0)
+    }
+
+    private static let nextIdentity = Atomic<UInt64>(0)
+
+    /// The description that has the offset and the flags.
+    var shared: OpenFile { origin ?? self }
+
+    /// O_APPEND, O_NONBLOCK, O_SYNC, O_DSYNC, O_NOATIME and the access mode.
+    public var status: OpenFlags {
+        OpenFlags(rawValue: shared.statusBits.load(ordering: .relaxed))
+    }
+
+    /// F_SETFL.
+    func setStatus(_ flags: OpenFlags) {
+        let kept = status.subtracting(.changeable)
+        shared.statusBits.store(
+            kept.union(flags.intersection(.changeable)).rawValue, ordering: .relaxed)
+    }
+
+    /// The offset, at some moment.
+    public var offset: UInt64 { shared.offsetLock.withLock { shared.offsetStorage } }
+
+    /// EACCES unless the handle has the right.
+    @inline(__always)
+    func require(_ right: Rights) throws(Errno) {
+        guard rights.contains(right) else { throw .EACCES }
+    }
+
+    // MARK: References
+
+    func retain() {
+        references.add(1, ordering: .relaxed)
+    }
+
+    /// One descriptor less; the last lets go of everything.
+    func release() {
+        guard references.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 else { return }
+        if let origin {
+            origin.release()
+            return
+        }
+        inode.releaseLocks(of: .description(identity))
+        opening?.close()
+        inode.drop()
+        location.mount.drop()
+    }
+}

@@ -1,0 +1,263 @@
+// Calls for attributes, waiting on the thread where they have to.
+
+public import CairnBase
+
+extension Process {
+    /// stat(2), lstat(2), fstatat(2). An empty path with a descriptor is that descriptor's file.
+    public func stat(
+        _ path: Path, followingLinks follow: Bool = true,
+        at directory: Descriptor = .workingDirectory
+    ) throws(Errno) -> Attributes {
+        try run(.stat) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                try attemptStat(
+                    path, at: directory, follow ? [.follow, .emptyIsBase] : .emptyIsBase)
+            }
+        }
+    }
+
+    /// fstat(2).
+    public func stat(_ descriptor: Descriptor) throws(Errno) -> Attributes {
+        var kept: OpenFile?
+        return try run(.stat) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try file.inode.attributes()
+            }
+        }
+    }
+
+    /// statfs(2).
+    public func fileSystemStatistics(_ path: Path) throws(Errno) -> FileSystemStatistics {
+        try run(.statfs) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                try attemptFileSystemStatistics(
+                    .path(path, at: .workingDirectory, followingLinks: true))
+            }
+        }
+    }
+
+    /// fstatfs(2).
+    public func fileSystemStatistics(
+        _ descriptor: Descriptor
+    ) throws(Errno) -> FileSystemStatistics {
+        var kept: OpenFile?
+        return try run(.statfs) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptFileSystemStatistics(.file(file))
+            }
+        }
+    }
+
+    /// access(2), faccessat(2), with the credentials of the process. EACCES if it may not.
+    public func access(
+        _ path: Path, _ wanted: Access, followingLinks follow: Bool = true,
+        at directory: Descriptor = .workingDirectory
+    ) throws(Errno) {
+        try run(.access) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                try attemptAccess(path, at: directory, wanted, follow: follow)
+            }
+        }
+    }
+
+    /// Any change of attributes as one step: what chmod, chown, utimensat and chattr are made of.
+    public func setAttributes(
+        _ path: Path, _ change: AttributeChange, followingLinks follow: Bool = true,
+        at directory: Descriptor = .workingDirectory
+    ) throws(Errno) {
+        try run(.chmod) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                let subject = Subject.path(path, at: directory, followingLinks: follow)
+                return try attemptChange(subject, change)
+            }
+        }
+    }
+
+    /// The same for an open file.
+    public func setAttributes(_ descriptor: Descriptor, _ change: AttributeChange) throws(Errno) {
+        var kept: OpenFile?
+        try run(.chmod) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptChange(.file(file), change)
+            }
+        }
+    }
+
+    /// chmod(2), fchmodat(2).
+    public func chmod(
+        _ path: Path, _ permissions: Permissions, followingLinks follow: Bool = true,
+        at directory: Descriptor = .workingDirectory
+    ) throws(Errno) {
+        try run(.chmod) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                let subject = Subject.path(path, at: directory, followingLinks: follow)
+                return try attemptChange(subject, .permissions(permissions))
+            }
+        }
+    }
+
+    /// fchmod(2).
+    public func chmod(_ descriptor: Descriptor, _ permissions: Permissions) throws(Errno) {
+        var kept: OpenFile?
+        try run(.chmod) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptChange(.file(file), .permissions(permissions))
+            }
+        }
+    }
+
+    /// chown(2), lchown(2), fchownat(2); nil stays.
+    public func chown(
+        _ path: Path, user: UInt32?, group: UInt32?, followingLinks follow: Bool = true,
+        at directory: Descriptor = .workingDirectory
+    ) throws(Errno) {
+        try run(.chown) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                let subject = Subject.path(path, at: directory, followingLinks: follow)
+                return try attemptChange(subject, .owner(user, group))
+            }
+        }
+    }
+
+    /// fchown(2).
+    public func chown(_ descriptor: Descriptor, user: UInt32?, group: UInt32?) throws(Errno) {
+        var kept: OpenFile?
+        try run(.chown) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptChange(.file(file), .owner(user, group))
+            }
+        }
+    }
+
+    /// utimensat(2).
+    public func setTimes(
+        _ path: Path, access: TimeChange, modification: TimeChange,
+        followingLinks follow: Bool = true, at directory: Descriptor = .workingDirectory
+    ) throws(Errno) {
+        try run(.utimens) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                let subject = Subject.path(path, at: directory, followingLinks: follow)
+                return try attemptChange(subject, .times(access, modification))
+            }
+        }
+    }
+
+    /// futimens(3).
+    public func setTimes(
+        _ descriptor: Descriptor, access: TimeChange, modification: TimeChange
+    ) throws(Errno) {
+        var kept: OpenFile?
+        try run(.utimens) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptChange(.file(file), .times(access, modification))
+            }
+        }
+    }
+
+    /// FS_IOC_SETFLAGS.
+    public func setFlags(_ descriptor: Descriptor, _ flags: FileFlags) throws(Errno) {
+        var kept: OpenFile?
+        try run(.setflags) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptChange(.file(file), .flags(flags))
+            }
+        }
+    }
+
+    /// getxattr(2), lgetxattr(2): all of the value.
+    public func extendedAttribute(
+        _ name: FileName, of path: Path, followingLinks follow: Bool = true,
+        at directory: Descriptor = .workingDirectory
+    ) throws(Errno) -> [UInt8] {
+        try run(.getxattr) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                let subject = Subject.path(path, at: directory, followingLinks: follow)
+                return try attemptExtendedAttribute(subject, name.bytes)
+            }
+        }
+    }
+
+    /// fgetxattr(2).
+    public func extendedAttribute(
+        _ name: FileName, of descriptor: Descriptor
+    ) throws(Errno) -> [UInt8] {
+        var kept: OpenFile?
+        return try run(.getxattr) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptExtendedAttribute(.file(file), name.bytes)
+            }
+        }
+    }
+
+    /// listxattr(2), llistxattr(2).
+    public func extendedAttributeNames(
+        of path: Path, followingLinks follow: Bool = true,
+        at directory: Descriptor = .workingDirectory
+    ) throws(Errno) -> [FileName] {
+        try run(.listxattr) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                let subject = Subject.path(path, at: directory, followingLinks: follow)
+                return try attemptExtendedAttributeList(subject)
+            }
+        }
+    }
+
+    /// flistxattr(2).
+    public func extendedAttributeNames(of descriptor: Descriptor) throws(Errno) -> [FileName] {
+        var kept: OpenFile?
+        return try run(.listxattr) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptExtendedAttributeList(.file(file))
+            }
+        }
+    }
+
+    /// setxattr(2), lsetxattr(2).
+    public func setExtendedAttribute(
+        _ name: FileName, of path: Path, to value: [UInt8], mode: ExtendedAttributeMode = .any,
+        followingLinks follow: Bool = true, at directory: Descriptor = .workingDirectory
+    ) throws(Errno) {
+        try run(.setxattr) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                let subject = Subject.path(path, at: directory, followingLinks: follow)
+                return try attemptSetExtendedAttribute(subject, name.bytes, to: value, mode)
+            }
+        }
+    }
+
+    /// fsetxattr(2).
+    public func setExtendedAttribute(
+        _ name: FileName, of descriptor: Descriptor, to value: [UInt8],
+        mode: ExtendedAttributeMode = .any
+    ) throws(Errno) {
+        var kept: OpenFile?
+        try run(.setxattr) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptSetExtendedAttribute(.file(file), name.bytes, to: value, mode)
+            }
+        }
+    }
+
+    /// removexattr(2), lremovexattr(2).
+    public func removeExtendedAttribute(
+        _ name: FileName, of path: Path, followingLinks follow: Bool = true,
+        at directory: Descriptor = .workingDirectory
+    ) throws(Errno) {
+        try run(.removexattr) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                let subject = Subject.path(path, at: directory, followingLinks: follow)
+                return try attemptRemoveExtendedAttribute(subject, name.bytes)
+            }
+        }
+    }
+
+    /// fremovexattr(2).
+    public func removeExtendedAttribute(_ name: FileName, of descriptor: Descriptor) throws(Errno) {
+        var kept: OpenFile?
+        try run(.removexattr) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptRemoveExtendedAttribute(.file(file), name.bytes)
+            }
+        }
+    }
+}

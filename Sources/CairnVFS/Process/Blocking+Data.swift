@@ -1,0 +1,209 @@
+// Calls for data, waiting on the thread where they have to.
+
+public import CairnBase
+
+extension Process {
+    /// read(2): at the offset, which moves on. 0 at the end.
+    public func read(
+        from descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(Errno) -> Int {
+        var kept: OpenFile?
+        return try run(.read) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptRead(file, into: buffer)
+            }
+        }
+    }
+
+    /// pread(2).
+    public func read(
+        from descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+    ) throws(Errno) -> Int {
+        var kept: OpenFile?
+        return try run(.read) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptRead(file, into: buffer, at: offset)
+            }
+        }
+    }
+
+    /// readv(2); with an offset, preadv(2).
+    public func read(
+        from descriptor: Descriptor, into buffers: [UnsafeMutableRawBufferPointer],
+        at offset: UInt64? = nil
+    ) throws(Errno) -> Int {
+        var kept: OpenFile?
+        return try run(.read) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptRead(file, into: buffers, at: offset)
+            }
+        }
+    }
+
+    /// write(2): at the offset, which moves on, or at the end with O_APPEND. May write less than
+    /// asked for. With O_SYNC, O_DSYNC or `-o sync` it returns when the data is durable.
+    @discardableResult
+    public func write(
+        _ bytes: UnsafeRawBufferPointer, to descriptor: Descriptor
+    ) throws(Errno) -> Int {
+        var kept: OpenFile?
+        var done: Int?
+        return try run(.write) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptWriteAndSync(bytes, to: file, at: nil, &done)
+            }
+        }
+    }
+
+    /// pwrite(2); at the end with O_APPEND, as Linux does.
+    @discardableResult
+    public func write(
+        _ bytes: UnsafeRawBufferPointer, to descriptor: Descriptor, at offset: UInt64
+    ) throws(Errno) -> Int {
+        var kept: OpenFile?
+        var done: Int?
+        return try run(.write) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptWriteAndSync(bytes, to: file, at: offset, &done)
+            }
+        }
+    }
+
+    /// writev(2); with an offset, pwritev(2).
+    @discardableResult
+    public func write(
+        _ buffers: [UnsafeRawBufferPointer], to descriptor: Descriptor, at offset: UInt64? = nil
+    ) throws(Errno) -> Int {
+        var kept: OpenFile?
+        return try run(.write) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptWrite(buffers, to: file, at: offset)
+            }
+        }
+    }
+
+    /// lseek(2). Gives the new offset.
+    @discardableResult
+    public func seek(_ descriptor: Descriptor, _ seek: Seek) throws(Errno) -> UInt64 {
+        var kept: OpenFile?
+        return try run(.seek) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptSeek(file, seek)
+            }
+        }
+    }
+
+    /// ftruncate(2).
+    public func truncate(_ descriptor: Descriptor, to size: UInt64) throws(Errno) {
+        var kept: OpenFile?
+        try run(.truncate) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptTruncate(file, to: size)
+            }
+        }
+    }
+
+    /// truncate(2).
+    public func truncate(
+        _ path: Path, to size: UInt64, at directory: Descriptor = .workingDirectory
+    ) throws(Errno) {
+        try run(.truncate) { () throws(Pause) in
+            try path.withBytes { (path) throws(Pause) in
+                try attemptTruncate(path, at: directory, to: size)
+            }
+        }
+    }
+
+    /// fallocate(2).
+    public func allocate(
+        _ descriptor: Descriptor, _ mode: AllocateMode, offset: UInt64, length: UInt64
+    ) throws(Errno) {
+        var kept: OpenFile?
+        try run(.fallocate) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptAllocate(file, mode, offset: offset, length: length)
+            }
+        }
+    }
+
+    /// copy_file_range(2). An offset of nil: the descriptor's own, which moves on. Gives the number of
+    /// bytes copied, which may be less than asked for.
+    public func copy(
+        from source: Descriptor, at sourceOffset: UInt64? = nil, to descriptor: Descriptor,
+        at offset: UInt64? = nil, length: Int
+    ) throws(Errno) -> Int {
+        var kept: OpenFile?
+        var keptSource: OpenFile?
+        return try run(.copyFileRange) { () throws(Pause) in
+            try withFile(source, keptIn: &keptSource) { (from) throws(Pause) in
+                try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                    try attemptCopy(from: from, sourceOffset, to: file, offset, length: length)
+                }
+            }
+        }
+    }
+
+    /// fsync(2): returns when the file's data and attributes, and the names that lead to it, would
+    /// survive a crash.
+    public func fsync(_ descriptor: Descriptor) throws(Errno) {
+        var kept: OpenFile?
+        try run(.fsync) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptSync(file, dataOnly: false)
+            }
+        }
+    }
+
+    /// fdatasync(2).
+    public func fdatasync(_ descriptor: Descriptor) throws(Errno) {
+        var kept: OpenFile?
+        try run(.fdatasync) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptSync(file, dataOnly: true)
+            }
+        }
+    }
+
+    /// syncfs(2).
+    public func syncFileSystem(_ descriptor: Descriptor) throws(Errno) {
+        var kept: OpenFile?
+        try run(.syncfs) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptSyncFileSystem(file)
+            }
+        }
+    }
+
+    /// sync(2): every filesystem of the namespace.
+    public func sync() throws(Errno) {
+        var progress = SyncProgress()
+        try run(.sync) { () throws(Pause) in
+            try attemptSyncAll(&progress)
+        }
+    }
+
+    /// getdents64(2): Linux's records, as many as fit. Gives the number of bytes, 0 at the end.
+    public func directoryRecords(
+        _ descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(Errno) -> Int {
+        var kept: OpenFile?
+        return try run(.getdents) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptDirectoryRecords(file, into: buffer)
+            }
+        }
+    }
+
+    /// At most `limit` entries from the descriptor's offset on, "." and ".." among them; none at the
+    /// end.
+    public func entries(
+        of descriptor: Descriptor, limit: Int = 256
+    ) throws(Errno) -> [ListedEntry] {
+        var kept: OpenFile?
+        return try run(.getdents) { () throws(Pause) in
+            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                try attemptEntries(file, limit: limit)
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+// Attempts: open, close, dup, fcntl.
+
+public import CairnBase
+
+extension Process {
+    /// open(2) up to the descriptor. The last step is the one that acts.
+    func attemptOpen(
+        _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ flags: OpenFlags,
+        _ permissions: Permissions
+    ) throws(Pause) -> Descriptor {
+        if flags.contains(.temporary) {
+            return try attemptOpenTemporary(path, at: directory, flags, permissions)
+        }
+        guard flags.accessMode != 3 else { throw .failed(.EINVAL) }
+        guard !flags.contains(.create) || !flags.contains(.directory) || flags.contains(.path)
+        else { throw .failed(.EINVAL) }
+        var options: WalkOptions = []
+        let creates = flags.contains(.create) && !flags.contains(.path)
+        if creates { options.insert(.mayBeMissing) }
+        let isExclusive = creates && flags.contains(.exclusive)
+        if !flags.contains(.noFollow), !isExclusive { options.insert(.follow) }
+        return try walk(path, at: directory, options) { (walk, credentials) throws(Pause) in
+            if walk.isMissing {
+                return try openNew(walk, flags, permissions, credentials)
+            }
+            if isExclusive { throw .failed(.EEXIST) }
+            let place = walk.place.retained
+            if creates, place.inode.isDirectory { throw .failed(.EISDIR) }
+            let name =
+                place.inode.isDirectory || walk.lastPart != .name
+                ? nil : walk.openedName
+            return try openExisting(place, openedAs: name, flags, credentials)
+        }
+    }
+
+    private func openNew(
+        _ walk: borrowing PathWalk, _ flags: OpenFlags, _ permissions: Permissions,
+        _ credentials: Credentials
+    ) throws(Pause) -> Descriptor {
+        if walk.hasTrailingSlash { throw .failed(.EISDIR) }
+        let directory = walk.place.retained
+        try requireWritable(directory.mount)
+        try directory.inode.requireAccess([.write, .execute], by: credentials)
+        let name = Name(walk.lastName)
+        let node = NewNode(
+            kind: .regular, permissions: permissions.intersection(.all), umask: currentUmask)
+        let inode: Inode
+        do throws(Pause) {
+            inode = try vfs.create(name, in: directory.inode, node, by: Caller(credentials))
+        } catch {
+            // Somebody else was faster: open that one, unless it had to be new.
+            if case .failed(.EEXIST) = error, !flags.contains(.exclusive) {
+                throw .failed(.ESTALE)
+            }
+            throw error
+        }
+        // A new file is open to its maker whatever its mode says.
+        return try install(
+            Location(mount: directory.mount, inode: inode),
+            openedAs: (directory.inode, name.owned), flags, credentials)
+    }
+
+    private func openExisting(
+        _ place: Location, openedAs name: (directory: Inode, name: FileName)?, _ flags: OpenFlags,
+        _ credentials: Credentials
+    ) throws(Pause) -> Descriptor {
+        let inode = place.inode
+        if flags.contains(.directory), !inode.isDirectory { throw .failed(.ENOTDIR) }
+        if flags.contains(.path) {
+            return try install(place, openedAs: name, flags, credentials)
+        }
+        if inode.kind == .symbolicLink { throw .failed(.ELOOP) }
+        let writes = flags.accessMode != 0
+        if inode.isDirectory, writes || flags.contains(.truncate) { throw .failed(.EISDIR) }
+        if inode.kind.isDevice, place.mount.flags.contains(.noDevices) { throw .failed(.EACCES) }
+        var wanted: Access = []
+        if flags.accessMode != 1 { wanted.insert(.read) }
+        if writes || flags.contains(.truncate) { wanted.insert(.write) }
+        try inode.requireAccess(wanted, by: credentials)
+        if writes || flags.contains(.truncate), inode.kind == .regular {
+            try requireWritable(place.mount)
+        }
+        // Devices, FIFOs and sockets are nodes here; there is no driver behind them.
+        guard inode.kind == .regular || inode.isDirectory else { throw .failed(.ENXIO) }
+        try requireFlags(of: inode, allow: flags, by: credentials)
+        if flags.contains(.truncate), inode.kind == .regular {
+            var change = AttributeChange()
+            change.size = 0
+            try inode.requireChange(&change, by: credentials)
+            try vfs.setAttributes(of: inode, change, by: Caller(credentials))
+        }
+        return try install(place, openedAs: name, flags, credentials)
+    }
+
+    /// may_open: append-only files and O_NOATIME.
+    private func requireFlags(
+        of inode: Inode, allow flags: OpenFlags, by credentials: Credentials
+    ) throws(Pause) {
+        guard flags.accessMode != 0 || flags.contains(.noAccessTime) || flags.contains(.truncate)
+        else { return }
+        let attributes = try inode.attributes()
+        if attributes.flags.contains(.appendOnly) {
+            if flags.accessMode != 0, !flags.contains(.append) { throw .failed(.EPERM) }
+            if flags.contains(.truncate) { throw .failed(.EPERM) }
+        }
+        if flags.contains(.noAccessTime), !inode.isOwned(attributes, by: credentials) {
+            throw .failed(.EPERM)
+        }
+    }
+
+    private func attemptOpenTemporary(
+        _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ flags: OpenFlags,
+        _ permissions: Permissions
+    ) throws(Pause) -> Descriptor {
+        guard flags.accessMode == 1 || flags.accessMode == 2 else { throw .failed(.EINVAL) }
+        return try walk(path, at: directory, .follow) { (walk, credentials) throws(Pause) in
+            let place = walk.place.retained
+            guard place.inode.isDirectory else { throw .failed(.ENOTDIR) }
+            try requireWritable(place.mount)
+            try place.inode.requireAccess([.write, .execute], by: credentials)
+            let inode = try vfs.createTemporary(
+                in: place.inode,
+                NewNode(
+                    kind: .regular, permissions: permissions.intersection(.all),
+                    umask: currentUmask),
+                by: Caller(credentials))
+            defer { inode.drop() }
+            return try install(
+                Location(mount: place.mount, inode: inode), openedAs: nil, flags, credentials)
+        }
+    }
+
+    /// Makes the description and gives it the lowest free number.
+    private func install(
+        _ place: Location, openedAs name: (directory: Inode, name: FileName)?, _ flags: OpenFlags,
+        _ credentials: Credentials
+    ) throws(Pause) -> Descriptor {
+        guard place.mount.hold() else { throw .failed(.ESTALE) }
+        guard place.inode.hold() else {
+            place.mount.drop()
+            throw .failed(.ESTALE)
+        }
+        do throws(Pause) {
+            let opening =
+                flags.contains(.path)
+                ? nil : try place.inode.open(writing: flags.accessMode != 0, by: credentials)
+            let file = OpenFile(holding: place, flags: flags, opening: opening, openedAs: name)
+            do throws(Errno) {
+                return try descriptors.insert(file, closeOnExec: flags.contains(.closeOnExec))
+            } catch {
+                opening?.close()
+                throw .failed(error)
+            }
+        } catch {
+            place.inode.drop()
+            place.mount.drop()
+            throw error
+        }
+    }
+
+    func requireWritable(_ mount: Mount) throws(Pause) {
+        if mount.isReadOnly { throw .failed(.EROFS) }
+    }
+
+    // MARK: Descriptors
+
+    /// close(2). EBADF.
+    public func close(_ descriptor: Descriptor) throws(Errno) {
+        closed(try descriptors.remove(descriptor))
+    }
+
+    /// dup(2), or F_DUPFD and F_DUPFD_CLOEXEC: the lowest free number from `minimum` on.
+    public func duplicate(
+        _ descriptor: Descriptor, from minimum: Int32 = 0, closeOnExec: Bool = false
+    ) throws(Errno) -> Descriptor {
+        let file = try descriptors.get(descriptor)
+        file.retain()
+        do throws(Errno) {
+            return try descriptors.insert(file, from: Int(minimum), closeOnExec: closeOnExec)
+        } catch {
+            file.release()
+            throw error
+        }
+    }
+
+    /// dup2(2) and dup3(2): onto a number, which is closed first. The same number twice gives it
+    /// back.
+    @discardableResult
+    public func duplicate(
+        _ descriptor: Descriptor, onto target: Descriptor, closeOnExec: Bool = false
+    ) throws(Errno) -> Descriptor {
+        let file = try descriptors.get(descriptor)
+        if descriptor == target { return target }
+        file.retain()
+        do throws(Errno) {
+            if let old = try descriptors.replace(target, with: file, closeOnExec: closeOnExec) {
+                closed(old)
+            }
+        } catch {
+            file.release()
+            throw error
+        }
+        return target
+    }
+
+    /// A further descriptor of the same description that allows less (requirement V15): what its
+    /// rights do not cover gives EACCES. Rights that the first does not have are not gained.
+    public func duplicate(
+        _ descriptor: Descriptor, limitingTo rights: Rights
+    ) throws(Errno) -> Descriptor {
+        let limited = OpenFile(try descriptors.get(descriptor), rights: rights)
+        do throws(Errno) {
+            return try descriptors.insert(limited, closeOnExec: false)
+        } catch {
+            limited.release()
+            throw error
+        }
+    }
+
+    /// Hands a descriptor on to another process of the same VFS, with fewer rights if wanted.
+    public func send(
+        _ descriptor: Descriptor, to receiver: Process, limitingTo rights: Rights = .all
+    ) throws(Errno) -> Descriptor {
+        let limited = OpenFile(try descriptors.get(descriptor), rights: rights)
+        do throws(Errno) {
+            return try receiver.descriptors.insert(limited, closeOnExec: false)
+        } catch {
+            limited.release()
+            throw error
+        }
+    }
+
+    /// F_GETFD's FD_CLOEXEC.
+    public func closesOnExec(_ descriptor: Descriptor) throws(Errno) -> Bool {
+        try descriptors.closesOnExec(descriptor)
+    }
+
+    /// F_SETFD.
+    public func setClosesOnExec(_ descriptor: Descriptor, _ value: Bool) throws(Errno) {
+        try descriptors.setClosesOnExec(descriptor, value)
+    }
+
+    /// F_GETFL.
+    public func status(_ descriptor: Descriptor) throws(Errno) -> OpenFlags {
+        try descriptors.get(descriptor).status
+    }
+
+    /// F_SETFL: O_APPEND, O_NONBLOCK and O_NOATIME; other flags stay. EPERM for taking O_APPEND
+    /// from an append-only file.
+    public func setStatus(_ descriptor: Descriptor, _ flags: OpenFlags) throws(Errno) {
+        let file = try descriptors.get(descriptor)
+        let credentials = credentials
+        try blocking { () throws(Pause) in
+            let attributes = try file.inode.attributes()
+            if attributes.flags.contains(.appendOnly), file.canWrite, !flags.contains(.append) {
+                throw .failed(.EPERM)
+            }
+            if flags.contains(.noAccessTime), !file.status.contains(.noAccessTime),
+                !file.inode.isOwned(attributes, by: credentials)
+            {
+                throw .failed(.EPERM)
+            }
+            file.setStatus(flags)
+        }
+    }
+
+    /// What is open, in order of numbers.
+    public var openFiles: [(descriptor: Descriptor, file: OpenFile)] { descriptors.entries }
+}
+
+extension PathWalk {
+    /// The last name and its directory, for a file that is opened. The directory is known only
+    /// while the walk ends in a name; a link's target counts, not the link.
+    var openedName: (directory: Inode, name: FileName)? {
+        guard let directory = lastDirectory else { return nil }
+        return (directory.takeUnretainedValue(), FileName(Array(lastName)))
+    }
+}

@@ -1,0 +1,264 @@
+// Process: who makes calls: credentials, a working directory, a root, descriptors, a namespace.
+//
+// Every call of requirement V7 is here in three forms. `stat(path)` waits on the thread if it has
+// to, `await stat(path)` suspends the task, and `submitStat(path) { … }` returns at once and calls
+// back exactly once. Behind all three stands one attempt (`attemptStat`), which changes nothing
+// when it has to wait (Wait.swift).
+//
+// Safe to call from any thread. Two calls on one descriptor are each atomic, as in POSIX.
+
+public import CairnBase
+import Synchronization
+
+public final class Process: @unchecked Sendable {
+    // Sendable: immutable, or read through cells and atomics; `lock` guards changes of several.
+    public let vfs: VFS
+    public let namespace: Namespace
+    /// Differs from that of every living process of this VFS.
+    public private(set) var identifier: Int32 = 0
+    public let parentIdentifier: Int32
+    /// For procfs: what runs here.
+    public let name: String
+
+    private let credentialsCell: EpochCell<Credentials>
+    private let rootCell: EpochCell<HeldLocation>
+    private let workingCell: EpochCell<HeldLocation>
+    private let umaskBits: Atomic<UInt32>
+    let descriptors: DescriptorTable
+    private let hasExited = Atomic<Bool>(false)
+    /// Changes of root and working directory, and forks, one at a time.
+    private let placeLock = Lock()
+
+    /// A process at the root of a namespace, with no descriptors. ESRCH cannot happen; ENOENT if
+    /// the namespace is closed.
+    public init(
+        in namespace: Namespace, credentials: Credentials = .root, umask: Permissions = .usual,
+        name: String = "", descriptorLimit: Int = 1 << 20
+    ) throws(Errno) {
+        let root = try HeldLocation(namespace.crossed(namespace.root))
+        self.vfs = namespace.vfs
+        self.namespace = namespace
+        self.parentIdentifier = 0
+        self.name = name
+        self.credentialsCell = EpochCell(credentials)
+        self.rootCell = EpochCell(root)
+        self.workingCell = EpochCell(root.share())
+        self.umaskBits = Atomic(umask.rawValue)
+        self.descriptors = DescriptorTable(limit: descriptorLimit)
+        identifier = vfs.add(self)
+    }
+
+    private init(forkOf parent: Process, name: String) {
+        vfs = parent.vfs
+        namespace = parent.namespace
+        parentIdentifier = parent.identifier
+        self.name = name
+        credentialsCell = EpochCell(parent.credentials)
+        rootCell = EpochCell(parent.rootCell.value.share())
+        workingCell = EpochCell(parent.workingCell.value.share())
+        umaskBits = Atomic(parent.umaskBits.load(ordering: .relaxed))
+        descriptors = parent.descriptors.copy()
+        identifier = vfs.add(self)
+    }
+
+    // MARK: Life
+
+    /// fork(2): shares the open descriptions, copies the table and everything else.
+    public func fork(name: String? = nil) -> Process {
+        placeLock.withLock { Process(forkOf: self, name: name ?? self.name) }
+    }
+
+    /// What exec(2) does here: closes what is close-on-exec.
+    public func exec() {
+        for file in descriptors.removeAll(onlyCloseOnExec: true) {
+            closed(file)
+        }
+    }
+
+    /// Ends the process: closes all descriptors and lets go of its directories. A second call does
+    /// nothing. Calls after it give EBADF and ENOENT.
+    public func exit() {
+        guard !hasExited.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        for file in descriptors.removeAll(onlyCloseOnExec: false) {
+            closed(file)
+        }
+        rootCell.value.letGo()
+        workingCell.value.letGo()
+        vfs.remove(self)
+    }
+
+    /// A descriptor of this process is closed: its POSIX locks on the file go, and the
+    /// description, if it was the last.
+    func closed(_ file: OpenFile) {
+        file.inode.releaseLocks(of: .process(UInt64(identifier)))
+        file.release()
+    }
+
+    // MARK: Who and where
+
+    public var credentials: Credentials {
+        get { credentialsCell.value }
+        set { credentialsCell.exchange(newValue) }
+    }
+
+    /// Sets the mask for new files, and gives the old one.
+    @discardableResult
+    public func umask(_ mask: Permissions) -> Permissions {
+        Permissions(
+            rawValue: umaskBits.exchange(mask.rawValue & 0o777, ordering: .relaxed))
+    }
+
+    public var currentUmask: Permissions {
+        Permissions(rawValue: umaskBits.load(ordering: .relaxed))
+    }
+
+    public var rootLocation: Location { rootCell.value.location }
+    public var workingLocation: Location { workingCell.value.location }
+
+    var caller: Caller { Caller(credentials) }
+
+    func setWorkingDirectory(_ place: Location) throws(Errno) {
+        let held = try HeldLocation(place)
+        placeLock.withLock { workingCell.exchange(held) }.letGo()
+    }
+
+    func setRoot(_ place: Location) throws(Errno) {
+        let held = try HeldLocation(place)
+        placeLock.withLock { rootCell.exchange(held) }.letGo()
+    }
+
+    // MARK: Walking
+
+    /// Walks a path and gives the result to `body`, all in one epoch section. ESTALE from `body`
+    /// (something changed since the walk) walks again.
+    func walk<Value>(
+        _ path: UnsafeRawBufferPointer, at descriptor: Descriptor, _ options: WalkOptions,
+        _ body: (borrowing PathWalk, Credentials) throws(Pause) -> Value
+    ) throws(Pause) -> Value {
+        var attemptsLeft = 16
+        while true {
+            do throws(Pause) {
+                return try walkOnce(path, at: descriptor, options, body)
+            } catch {
+                attemptsLeft -= 1
+                guard case .failed(.ESTALE) = error, attemptsLeft > 0 else { throw error }
+            }
+        }
+    }
+
+    @inline(__always)
+    private func walkOnce<Value>(
+        _ path: UnsafeRawBufferPointer, at descriptor: Descriptor, _ options: WalkOptions,
+        _ body: (borrowing PathWalk, Credentials) throws(Pause) -> Value
+    ) throws(Pause) -> Value {
+        try Epoch.section { () throws(Pause) in
+            let credentials = credentialsCell.borrowed.takeUnretainedValue()
+            let root = rootCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
+            var walk = PathWalk(
+                namespace: namespace, credentials: credentials, root: root,
+                base: try base(for: path, at: descriptor, options), options: options)
+            do throws(Pause) {
+                try walk.run(path)
+                if walk.place.mount._withUnsafeGuaranteedRef({ $0.hasFailed }) {
+                    throw .failed(.EIO)
+                }
+                return try body(walk, credentials)
+            } catch {
+                if case .wait(let wait) = error {
+                    walk.place.mount.takeUnretainedValue().register(wait)
+                }
+                throw error
+            }
+        }
+    }
+
+    private func base(
+        for path: UnsafeRawBufferPointer, at descriptor: Descriptor, _ options: WalkOptions
+    ) throws(Pause) -> BorrowedLocation {
+        if path.first == UInt8(ascii: "/") {
+            return rootCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
+        }
+        if descriptor == .workingDirectory {
+            return workingCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
+        }
+        guard let file = descriptors.borrow(descriptor)?.takeUnretainedValue() else {
+            throw .failed(.EBADF)
+        }
+        if !path.isEmpty {
+            guard file.inode.isDirectory else { throw .failed(.ENOTDIR) }
+            guard file.rights.contains(.lookup) else { throw .failed(.EACCES) }
+            if options.contains(.parent), !file.rights.contains(.changeNames) {
+                throw .failed(.EACCES)
+            }
+        }
+        return BorrowedLocation(
+            mount: Unmanaged.passUnretained(file.location.mount),
+            inode: Unmanaged.passUnretained(file.inode))
+    }
+
+    /// Calls `body` with the open file of a descriptor, without retaining it. If `body` has to
+    /// wait, the file is kept in `file` for the attempts that follow, so that they use the same
+    /// one even if the number is closed and used again.
+    @inline(__always)
+    func withFile<Value>(
+        _ descriptor: Descriptor, keptIn file: inout OpenFile?,
+        _ body: (OpenFile) throws(Pause) -> Value
+    ) throws(Pause) -> Value {
+        try Epoch.section { () throws(Pause) in
+            let kept = file.map { Unmanaged.passUnretained($0) }
+            guard let borrowed = kept ?? descriptors.borrow(descriptor) else {
+                throw .failed(.EBADF)
+            }
+            let open = borrowed.takeUnretainedValue()
+            do throws(Pause) {
+                if open.location.mount.hasFailed { throw .failed(.EIO) }
+                return try body(open)
+            } catch {
+                if case .wait(let wait) = error {
+                    file = open
+                    open.location.mount.register(wait)
+                }
+                throw error
+            }
+        }
+    }
+}
+
+extension Permissions {
+    /// The usual umask, 022.
+    public static var usual: Permissions { Permissions(rawValue: 0o022) }
+}
+
+/// A place that is held: its mount cannot be unmounted, its inode not freed, until `letGo`.
+final class HeldLocation: @unchecked Sendable {
+    // Sendable: immutable but for one atomic.
+    let location: Location
+    private let shares = Atomic<Int>(1)
+
+    /// ENOENT if it is gone.
+    init(_ location: Location) throws(Errno) {
+        guard location.mount.hold() else { throw .ENOENT }
+        guard location.inode.hold() else {
+            location.mount.drop()
+            throw .ENOENT
+        }
+        self.location = location
+    }
+
+    var borrowed: BorrowedLocation {
+        BorrowedLocation(
+            mount: Unmanaged.passUnretained(location.mount),
+            inode: Unmanaged.passUnretained(location.inode))
+    }
+
+    func share() -> HeldLocation {
+        shares.add(1, ordering: .relaxed)
+        return self
+    }
+
+    func letGo() {
+        guard shares.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 else { return }
+        location.inode.drop()
+        location.mount.drop()
+    }
+}
