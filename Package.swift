@@ -27,7 +27,8 @@ let package = Package(
             name: "CSystem",
             cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])]),
         .target(name: "CHost", cSettings: [.define("_GNU_SOURCE")]),
-        .systemLibrary(name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+        .systemLibrary(
+            name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
         // Floor 0
         room("CairnBase", on: ["CSystem"]),
@@ -41,7 +42,9 @@ let package = Package(
         // Floor 6
         room("CairnFUSE", on: ["CairnVFS", "CairnBase", "CSystem", "CLiburing"]),
         // What a program that embeds Cairn imports.
-        room("Cairn", on: ["CairnFUSE", "CairnProc", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
+        room(
+            "Cairn",
+            on: ["CairnFUSE", "CairnProc", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
         // Floor 7
         .executableTarget(
             name: "cairn-command", dependencies: ["Cairn", "CSystem", "CHost"],

@@ -57,7 +57,8 @@ struct Cairn {
             break
         }
         guard let command = commands.first(where: { $0.name == first }) else {
-            let what = first.hasPrefix("-") ? "unknown option '\(first)'" : "unknown command '\(first)'"
+            let what =
+                first.hasPrefix("-") ? "unknown option '\(first)'" : "unknown command '\(first)'"
             report(Failure(what, "see cairn --help", status: ExitStatus.usage))
             return ExitStatus.usage
         }

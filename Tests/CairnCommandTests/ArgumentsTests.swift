@@ -96,7 +96,8 @@ import Testing
     }
 
     @Test func helperOptionsLeaveOutWhatIsForFstab() {
-        let text = MountHelper.text(of: "type=mfs_ram,ro,x-systemd.automount,size=1M", without: "type")
+        let text = MountHelper.text(
+            of: "type=mfs_ram,ro,x-systemd.automount,size=1M", without: "type")
         #expect(text == "ro,size=1M")
     }
 }

@@ -34,7 +34,8 @@ import Testing
 
 @Suite struct PathTests {
     @Test(arguments: [
-        ("a/b/c", "a/b", "c"), ("a", ".", "a"), ("/a", "/", "a"), ("/", "/", "/"), ("a/b//", "a", "b"),
+        ("a/b/c", "a/b", "c"), ("a", ".", "a"), ("/a", "/", "a"), ("/", "/", "/"),
+        ("a/b//", "a", "b"),
         ("//a", "/", "a"), ("a//b", "a", "b"),
     ])
     func pathsAreTakenApart(_ path: String, _ directory: String, _ name: String) {
@@ -59,10 +60,12 @@ import Testing
 }
 
 @Suite struct FigureTests {
-    @Test(arguments: [
-        (0, "0"), (1023, "1023"), (1024, "1.0K"), (1025, "1.1K"), (10240, "10K"), (10241, "11K"),
-        (1_048_575, "1.0M"), (1 << 30, "1.0G"), (UInt64.max, "16E"),
-    ] as [(UInt64, String)])
+    @Test(
+        arguments: [
+            (0, "0"), (1023, "1023"), (1024, "1.0K"), (1025, "1.1K"), (10240, "10K"),
+            (10241, "11K"),
+            (1_048_575, "1.0M"), (1 << 30, "1.0G"), (UInt64.max, "16E"),
+        ] as [(UInt64, String)])
     func sizesAreRoundedUpAsLsDoes(_ bytes: UInt64, _ text: String) {
         #expect(humanSize(bytes) == text)
     }
@@ -74,10 +77,11 @@ import Testing
         #expect(fixed(7, 0) == "7")
     }
 
-    @Test(arguments: [
-        ("@5.25", 5, 250_000_000), ("1970-01-02T00:00:00Z", 86_400, 0),
-        ("2000-01-01 00:00:00.5Z", 946_684_800, 500_000_000),
-    ] as [(String, Int64, UInt32)])
+    @Test(
+        arguments: [
+            ("@5.25", 5, 250_000_000), ("1970-01-02T00:00:00Z", 86_400, 0),
+            ("2000-01-01 00:00:00.5Z", 946_684_800, 500_000_000),
+        ] as [(String, Int64, UInt32)])
     func timesAreRead(_ text: String, _ seconds: Int64, _ nanoseconds: UInt32) {
         let expected = Timestamp(seconds: seconds, nanoseconds: nanoseconds)
         #expect(TouchCommand.parseTime(text) == expected)

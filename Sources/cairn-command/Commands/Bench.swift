@@ -58,7 +58,8 @@ enum BenchCommand {
 
     private static func size(_ text: String) throws(Failure) -> UInt64 {
         guard let bytes = parseSize(text), bytes >= 1 << 20 else {
-            throw .usage("option --size", "'\(text)' is no size of 1M at least: a number with K, M, G or T")
+            throw .usage(
+                "option --size", "'\(text)' is no size of 1M at least: a number with K, M, G or T")
         }
         return bytes
     }

@@ -10,8 +10,10 @@ enum CopyCommand {
         options: [
             CommandOption("r", "recursive", "directories with all that is below"),
             CommandOption("R", "Recursive", "the same"),
-            CommandOption("p", "preserve", "keep mode, owner, times, extended attributes\n"
-                + "and, within one call, hard links"),
+            CommandOption(
+                "p", "preserve",
+                "keep mode, owner, times, extended attributes\n"
+                    + "and, within one call, hard links"),
             CommandOption("a", "archive", "the same as -rp"),
             CommandOption("n", "no-clobber", "leave a file alone that is there already"),
             CommandOption("v", "verbose", "name each file"),
@@ -32,7 +34,8 @@ enum CopyCommand {
             let archive = arguments.has("archive")
             let copying = Copying(
                 isRecursive: archive || arguments.has("recursive") || arguments.has("Recursive"),
-                preserves: archive || arguments.has("preserve"), isVerbose: arguments.has("verbose"),
+                preserves: archive || arguments.has("preserve"),
+                isVerbose: arguments.has("verbose"),
                 keepsExisting: arguments.has("no-clobber"))
             let status = OpenTrees.each(sources) { operand throws(Failure) in
                 let source = try trees.place(operand)

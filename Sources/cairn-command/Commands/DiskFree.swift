@@ -45,7 +45,9 @@ enum DiskFreeCommand {
             try tree.statistics(of: path)
         }
         guard place.tree is HostTree else {
-            return Row(source: String(place.tree.prefix.dropLast()), statistics: statistics, place: place.text)
+            return Row(
+                source: String(place.tree.prefix.dropLast()), statistics: statistics,
+                place: place.text)
         }
         let path = try mountPointPath(place.path)
         let mount = mounts.filter { path.isWithin($0.mountPoint) }
@@ -61,7 +63,8 @@ enum DiskFreeCommand {
         return [
             "source": .string(row.source), "path": .string(row.place),
             "totalBytes": .count(figures.totalBlocks * block),
-            "usedBytes": .count((figures.totalBlocks - min(figures.freeBlocks, figures.totalBlocks)) * block),
+            "usedBytes": .count(
+                (figures.totalBlocks - min(figures.freeBlocks, figures.totalBlocks)) * block),
             "availableBytes": .count(figures.availableBlocks * block),
             "totalFiles": .count(figures.totalNodes),
             "freeFiles": .count(figures.freeNodes),
@@ -72,7 +75,10 @@ enum DiskFreeCommand {
         let files = arguments.has("inodes")
         let human = arguments.has("human-readable")
         var table = [
-            ["Source", files ? "Files" : human ? "Size" : "1K-blocks", "Used", "Free", "Use%", "Mounted on"]
+            [
+                "Source", files ? "Files" : human ? "Size" : "1K-blocks", "Used", "Free", "Use%",
+                "Mounted on",
+            ]
         ]
         for row in rows {
             let figures = row.statistics
@@ -85,7 +91,8 @@ enum DiskFreeCommand {
                 return human ? humanSize(bytes) : String((bytes + 1023) / 1024)
             }
             // As df(1): of what a user can have, rounded up.
-            let percent = used + free == 0 ? "-" : "\((used * 100 + used + free - 1) / (used + free))%"
+            let percent =
+                used + free == 0 ? "-" : "\((used * 100 + used + free - 1) / (used + free))%"
             table.append([row.source, text(total), text(used), text(free), percent, row.place])
         }
         let widths = (0..<5).map { column in table.map { $0[column].count }.max() ?? 0 }

@@ -10,8 +10,10 @@ enum LinkCommand {
         options: [
             CommandOption("s", "symbolic", "a symbolic link, with TARGET as it stands"),
             CommandOption("f", "force", "instead of a file that is there"),
-            CommandOption("n", "no-dereference", "a LINK that is a symbolic link to a directory\n"
-                + "is replaced, not entered"),
+            CommandOption(
+                "n", "no-dereference",
+                "a LINK that is a symbolic link to a directory\n"
+                    + "is replaced, not entered"),
         ] + OpenTrees.options, notes: [OpenTrees.note], run: run)
 
     @Sendable

@@ -13,9 +13,10 @@ enum MountCommand {
             CommandOption("t", "type", value: "TYPE", "the type of SOURCE"),
             CommandOption("o", "options", value: "OPT,…", "options of the mount and of its type"),
             CommandOption("f", "foreground", "stay in front; Ctrl-C or SIGTERM unmounts"),
-            CommandOption(nil, "at", value: "PATH=TYPE:SOURCE[,OPT…]",
+            CommandOption(
+                nil, "at", value: "PATH=TYPE:SOURCE[,OPT…]",
                 "one more filesystem, at PATH below the mount point;\n"
-                + "missing directories are made where that can be written to"),
+                    + "missing directories are made where that can be written to"),
         ],
         notes: [
             """
@@ -43,7 +44,8 @@ enum MountCommand {
         if plan.staysInFront {
             return try MountService(plan).run { entry in
                 let names = plan.fileSystems.map { $0.type ?? "" }.joined(separator: ", ")
-                standardOutput.write("\(names) on \(printable(plan.mountPoint)); Ctrl-C unmounts it\n")
+                standardOutput.write(
+                    "\(names) on \(printable(plan.mountPoint)); Ctrl-C unmounts it\n")
                 standardOutput.flush()
                 return true
             }

@@ -32,7 +32,8 @@ enum StatCommand {
     }
 
     /// As stat(1) of GNU prints it.
-    private static func text(of place: Place, _ status: FileStatus, _ owners: OwnerNames) -> String {
+    private static func text(of place: Place, _ status: FileStatus, _ owners: OwnerNames) -> String
+    {
         let file = status.attributes
         var name = place.text
         if file.kind == .symbolicLink, let target = try? place.tree.readLink(place.path) {

@@ -13,8 +13,10 @@ enum TouchCommand {
             CommandOption("m", nil, "the modification time only"),
             CommandOption("c", "no-create", "do not make files that are missing"),
             CommandOption("h", "no-dereference", "a symbolic link itself"),
-            CommandOption("d", "date", value: "TIME", "this time instead of now: @SECONDS or\n"
-                + "YYYY-MM-DD[ HH:MM[:SS[.FRACTION]]][Z], local unless Z"),
+            CommandOption(
+                "d", "date", value: "TIME",
+                "this time instead of now: @SECONDS or\n"
+                    + "YYYY-MM-DD[ HH:MM[:SS[.FRACTION]]][Z], local unless Z"),
             CommandOption("r", "reference", value: "FILE", "the times of FILE instead of now"),
         ] + OpenTrees.options, notes: [OpenTrees.note], run: run)
 

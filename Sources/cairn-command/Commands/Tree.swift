@@ -24,9 +24,11 @@ enum TreeCommand {
                 standardOutput.write("\(place.text)\n")
                 try drawing.draw(place, before: "", depth: depth)
             }
-            let directories = "\(drawing.directories) \(drawing.directories == 1 ? "directory" : "directories")"
+            let directories =
+                "\(drawing.directories) \(drawing.directories == 1 ? "directory" : "directories")"
             let files = "\(drawing.files) \(drawing.files == 1 ? "file" : "files")"
-            standardOutput.write("\n" + directories + (arguments.has("directories") ? "" : ", \(files)") + "\n")
+            standardOutput.write(
+                "\n" + directories + (arguments.has("directories") ? "" : ", \(files)") + "\n")
             return status
         }
     }
@@ -46,7 +48,8 @@ private final class Drawing {
     func draw(_ place: Place, before: String, depth: Int) throws(Failure) {
         guard depth > 0 else { return }
         var entries: [(entry: TreeEntry, isDirectory: Bool)] = []
-        for entry in try place.sortedEntries() where showsAll || entry.name.bytes.first != UInt8(ascii: ".") {
+        for entry in try place.sortedEntries()
+        where showsAll || entry.name.bytes.first != UInt8(ascii: ".") {
             let isDirectory: Bool
             if let kind = entry.kind {
                 isDirectory = kind == .directory

@@ -9,8 +9,10 @@ enum UmountCommand {
         name: "umount", summary: "unmounts, and returns once everything is durable",
         usage: ["[-f | -l] MOUNTPOINT"], operands: .exactly(1),
         options: [
-            CommandOption("f", "force", "what is in flight fails, then unmount: for a mount that\n"
-                + "does not answer any more. What was not written yet is lost."),
+            CommandOption(
+                "f", "force",
+                "what is in flight fails, then unmount: for a mount that\n"
+                    + "does not answer any more. What was not written yet is lost."),
             CommandOption("l", "lazy", "take it out of the tree now; it ends with its last use"),
         ],
         notes: [
@@ -71,7 +73,8 @@ extension Unmounting {
             return
         }
         if try MountTable.read().contains(where: { $0.connection == mount.connection }) {
-            standardError.write("cairn: \(printable(path)): unmounted here; it lives on elsewhere\n")
+            standardError.write(
+                "cairn: \(printable(path)): unmounted here; it lives on elsewhere\n")
             return
         }
         try daemon.waitForEnd(path, isForced: how == .force)

@@ -52,7 +52,9 @@ final class MountService: @unchecked Sendable {
                 : error == .ENOENT ? "make the directory first: mkdir \(printable(operand))" : nil
             throw Failure(printable(operand), error, wayOut: wayOut)
         }
-        guard status.st_mode & S_IFMT == S_IFDIR else { throw Failure(printable(operand), Errno.ENOTDIR) }
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            throw Failure(printable(operand), Errno.ENOTDIR)
+        }
         return path
     }
 
@@ -167,13 +169,7 @@ final class MountService: @unchecked Sendable {
         [
             "pid": .count(getpid()), "version": .string(cairnVersion),
             "mountPoint": .bytes(Array(mountPoint.bytes)),
-            "fileSystems": .array(
-                composition.parts.map { part in
-                    [
-                        "path": .bytes(Array(part.path.bytes)), "type": .string(part.opened.type),
-                        "source": .string(part.opened.source),
-                    ]
-                }),
+            "types": .array(composition.parts.map { .string($0.opened.type) }),
         ]
     }
 

@@ -26,7 +26,8 @@ struct StateEntry: Sendable {
     static func find(for mount: KernelMount) -> StateEntry? {
         var directories = [own()]
         if let user = mount.user, user != geteuid() {
-            directories += user == 0
+            directories +=
+                user == 0
                 ? [FilePath("/run/cairn")]
                 : [FilePath("/run/user/\(user)/cairn"), FilePath("/tmp/cairn-\(user)")]
         }

@@ -55,7 +55,8 @@ enum Unmounting {
         let descriptor = path.withCString { open($0, O_WRONLY | O_CLOEXEC) }
         guard descriptor >= 0 else {
             throw Failure(
-                path.text, currentErrno(), wayOut: "is fusectl mounted on /sys/fs/fuse/connections?")
+                path.text, currentErrno(), wayOut: "is fusectl mounted on /sys/fs/fuse/connections?"
+            )
         }
         defer { close(descriptor) }
         if write(descriptor, "1", 1) < 0 { throw Failure(path.text, currentErrno()) }

@@ -42,7 +42,8 @@ func fixed(_ value: Double, _ decimals: Int) -> String {
     let digits = String(UInt64(scaled))
     let padded = String(repeating: "0", count: max(0, decimals + 1 - digits.count)) + digits
     let sign = value < 0 && scaled > 0 ? "-" : ""
-    return decimals == 0 ? sign + padded : "\(sign)\(padded.dropLast(decimals)).\(padded.suffix(decimals))"
+    return decimals == 0
+        ? sign + padded : "\(sign)\(padded.dropLast(decimals)).\(padded.suffix(decimals))"
 }
 
 extension String {

@@ -4,7 +4,8 @@
 enum StatsText {
     /// `previous`: the figures of the look before, for rates.
     static func text(of figures: JSON, since previous: JSON?) -> String {
-        let seconds = (figures["uptimeSeconds"]?.double ?? 0) - (previous?["uptimeSeconds"]?.double ?? 0)
+        let seconds =
+            (figures["uptimeSeconds"]?.double ?? 0) - (previous?["uptimeSeconds"]?.double ?? 0)
         var text = head(of: figures)
         text += fileSystems(figures["fileSystems"]?.elements ?? [])
         text += operations(
@@ -22,7 +23,8 @@ enum StatsText {
         let pid = figures["pid"]?.integer ?? 0
         let seconds = Int(figures["uptimeSeconds"]?.double ?? 0)
         let time =
-            seconds < 3600 ? "\(seconds / 60) min \(seconds % 60) s"
+            seconds < 3600
+            ? "\(seconds / 60) min \(seconds % 60) s"
             : "\(seconds / 86_400) d \(seconds / 3600 % 24) h \(seconds / 60 % 60) min"
         return "\(place): daemon \(pid), up \(time)\n"
     }
@@ -39,7 +41,9 @@ enum StatsText {
         return text
     }
 
-    private static func operations(_ list: [JSON], since previous: [JSON]?, seconds: Double) -> String {
+    private static func operations(_ list: [JSON], since previous: [JSON]?, seconds: Double)
+        -> String
+    {
         var table: [[String]] = []
         for operation in list {
             guard let name = operation["name"]?.text, let count = operation["count"]?.double,

@@ -35,7 +35,8 @@ final class OpenTrees {
             return Place(tree: host, path: operand)
         }
         let isThere = (try? host.status(of: operand, following: false)) != nil
-        return isThere ? Place(tree: host, path: operand) : Place(tree: try open(source), path: path)
+        return isThere
+            ? Place(tree: host, path: operand) : Place(tree: try open(source), path: path)
     }
 
     func places(_ operands: [FilePath]) throws(Failure) -> [Place] {

@@ -1,40 +1,42 @@
 // FilePath: where a file is, as bytes. Names of files need not be UTF-8.
 
+import CairnVFS
+
 /// A path, absolute or relative, as the user gave it or as it was made from that.
 struct FilePath: Hashable, Sendable {
-    /// The bytes and a NUL, for the C library.
-    private var terminated: [UInt8]
+    let bytes: [UInt8]
 
-    init(_ bytes: [UInt8]) { terminated = bytes + [0] }
-    init(_ bytes: some Sequence<UInt8>) { terminated = Array(bytes) + [0] }
-    init(_ text: String) { self.init(text.utf8) }
+    init(_ bytes: [UInt8]) { self.bytes = bytes }
+    init(_ bytes: some Sequence<UInt8>) { self.bytes = Array(bytes) }
+    init(_ text: String) { bytes = Array(text.utf8) }
 
-    var bytes: ArraySlice<UInt8> { terminated.dropLast() }
-    var isEmpty: Bool { terminated.count == 1 }
-    var isAbsolute: Bool { terminated[0] == FilePath.slash }
+    var isEmpty: Bool { bytes.isEmpty }
+    var isAbsolute: Bool { bytes.first == FilePath.slash }
 
     /// For people; bytes that are no UTF-8 are replaced.
     var text: String { String(decoding: bytes, as: UTF8.self) }
 
-    /// Lends the path to a call of the C library.
+    /// As the library's calls take it.
+    var inLibrary: CairnVFS.Path { CairnVFS.Path(bytes) }
+
+    /// Lends the path, ended by NUL, to a call of the C library.
     func withCString<Value>(_ body: (UnsafePointer<CChar>) -> Value) -> Value {
-        terminated.withUnsafeBytes { buffer in
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: bytes.count + 1) { buffer in
+            _ = buffer.initialize(from: bytes)
+            buffer.initializeElement(at: bytes.count, to: 0)
             // Never empty: there is a NUL at least.
-            body(buffer.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: CChar.self))
+            let start = UnsafeRawPointer(buffer.baseAddress.unsafelyUnwrapped)
+            return body(start.assumingMemoryBound(to: CChar.self))
         }
     }
 
     static let slash = UInt8(ascii: "/")
 
     func appending(_ name: some Sequence<UInt8>) -> FilePath {
-        var path = self
-        path.terminated.removeLast()
-        if let last = path.terminated.last, last != FilePath.slash {
-            path.terminated.append(FilePath.slash)
-        }
-        path.terminated.append(contentsOf: name)
-        path.terminated.append(0)
-        return path
+        var joined = bytes
+        if let last = joined.last, last != FilePath.slash { joined.append(FilePath.slash) }
+        joined.append(contentsOf: name)
+        return FilePath(joined)
     }
 
     func appending(_ name: FilePath) -> FilePath { appending(name.bytes) }
@@ -57,7 +59,7 @@ struct FilePath: Hashable, Sendable {
     var trimmed: FilePath { FilePath(trimmedBytes) }
 
     private var trimmedBytes: ArraySlice<UInt8> {
-        var rest = bytes
+        var rest = bytes[...]
         while rest.count > 1, rest.last == FilePath.slash { rest.removeLast() }
         return rest
     }

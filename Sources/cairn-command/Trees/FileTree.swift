@@ -20,7 +20,8 @@ protocol FileTree: AnyObject {
     func open(_ path: FilePath, for use: FileUse) throws(Errno) -> any TreeFile
     func makeDirectory(_ path: FilePath, permissions: UInt32) throws(Errno)
     /// mknod(2). The device is (major << 32) | minor.
-    func makeNode(_ path: FilePath, kind: FileKind, permissions: UInt32, device: UInt64) throws(Errno)
+    func makeNode(_ path: FilePath, kind: FileKind, permissions: UInt32, device: UInt64)
+        throws(Errno)
     func link(_ path: FilePath, as newPath: FilePath) throws(Errno)
     func makeSymbolicLink(to target: FilePath, at path: FilePath) throws(Errno)
     /// unlink(2), or rmdir(2) if `directory`.
@@ -125,7 +126,8 @@ struct Place {
     }
 
     /// Runs one call on it; an error becomes a failure that names this place.
-    func attempt<Value>(_ body: (any FileTree, FilePath) throws(Errno) -> Value) throws(Failure) -> Value
+    func attempt<Value>(_ body: (any FileTree, FilePath) throws(Errno) -> Value) throws(Failure)
+        -> Value
     {
         do throws(Errno) {
             return try body(tree, path)

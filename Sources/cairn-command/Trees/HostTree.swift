@@ -56,7 +56,9 @@ final class HostTree: FileTree {
         case .creating(let wanted): (flags, permissions) = (O_RDWR | O_CREAT | O_EXCL, wanted)
         case .overwriting(let wanted): (flags, permissions) = (O_RDWR | O_CREAT | O_TRUNC, wanted)
         }
-        let descriptor = path.withCString { Glibc.open($0, flags | O_CLOEXEC | O_NOCTTY, permissions) }
+        let descriptor = path.withCString {
+            Glibc.open($0, flags | O_CLOEXEC | O_NOCTTY, permissions)
+        }
         try check(descriptor)
         return HostFile(descriptor: descriptor)
     }
