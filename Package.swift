@@ -51,5 +51,14 @@ let package = Package(
             swiftSettings: swift),
         .testTarget(
             name: "CairnCommandTests", dependencies: ["cairn-command"], swiftSettings: swift),
+
+        // Figures beside peers: `make bench`.
+        .executableTarget(
+            name: "cairn-benchmarks", dependencies: ["Cairn", "CSystem"], path: "Benchmarks",
+            swiftSettings: swift),
+
+        .testTarget(
+            name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
+            swiftSettings: swift),
     ]
 )

@@ -8,6 +8,9 @@
 //  - The store applies a `Change` whole or not at all (`apply`). It may throw `Pause.wait` when
 //    it must fetch or make room first, and ENOSPC, EDQUOT, EFBIG, EIO: nothing has changed then.
 //    The tree updates the decoded attributes only after `apply` returned.
+//  - What a node occupies is the store's to know: it tells by `TreeNode.noteOccupancy`, under the
+//    node's exclusive lock (within `apply` it is held already). `blocks`, and the size of a
+//    directory, in attributes that the tree hands down are without meaning.
 //
 // Locks. The tree holds `node.lock` of every node that it passes: shared for reads, exclusive for
 // all nodes that a change names. So a store needs no lock of its own for what belongs to one
@@ -33,10 +36,13 @@ public protocol NodeStore: AnyObject, Sendable {
     /// st_blksize of its files.
     var blockSize: UInt32 { get }
 
+    /// How many names a file, or how many subdirectories and 2 a directory, may have.
+    var maximumLinkCount: UInt32 { get }
+
     // MARK: Reading
 
     /// Brings a node into memory: a new `TreeNode` (or the store's subclass) with its attributes
-    /// decoded. Called when the tree has no such node in its cache; may be called twice for one
+    /// decoded and, for a directory, the number of the directory above it. Called when the tree has no such node in its cache; may be called twice for one
     /// number, and then one of the two is dropped. EIO or ESTALE if there is none.
     func load(_ number: UInt64) throws(Pause) -> TreeNode
 
@@ -85,15 +91,16 @@ public protocol NodeStore: AnyObject, Sendable {
     /// Applies all edits, in their order, as one step, or throws and changes nothing.
     func apply(_ change: borrowing Change) throws(Pause)
 
-    /// Writes data and the attributes after it (size, times, mode) as one step. Gives the number of
-    /// bytes written, at least 1: fewer than asked for only where the rest must be waited for or
+    /// Writes data and the attributes after it (size, times, mode) as one step, for a node that is
+    /// locked exclusively and bytes that are not empty. Gives the number of bytes written, at least 1: fewer than asked for only where the rest must be waited for or
     /// has no room; then attributes.size is lowered accordingly. `attributes.blocks` is set.
     func write(
         _ bytes: UnsafeRawBufferPointer, to node: TreeNode, at offset: UInt64,
         attributes: inout Attributes
     ) throws(Pause) -> Int
 
-    /// The node was freed by a change, or dropped from the tree's cache. Its memory may go.
+    /// The node was freed by a change, or dropped from the tree's cache: nothing of it is asked for
+    /// any more, and its memory may go. Called with no lock held.
     func evicted(_ node: TreeNode)
 
     // MARK: The whole
@@ -112,13 +119,18 @@ public protocol NodeStore: AnyObject, Sendable {
 }
 
 /// Where a directory entry leads.
-public struct EntryTarget: Hashable, Sendable {
+public struct EntryTarget: Sendable {
     public var number: UInt64
     public var kind: FileKind
+    /// The node itself where the store has it at hand (a store in memory): spares the tree a look
+    /// into its cache.
+    public var resident: TreeNode?
 
-    public init(number: UInt64, kind: FileKind) {
+    @inlinable
+    public init(number: UInt64, kind: FileKind, resident: TreeNode? = nil) {
         self.number = number
         self.kind = kind
+        self.resident = resident
     }
 }
 
@@ -129,10 +141,11 @@ public enum Edit {
     /// The node's attributes become these. A smaller size cuts the data, a larger one adds a
     /// hole. `blocks` is the store's to keep and ignored here.
     case attributes(TreeNode, Attributes)
-    /// A new name. The tree made sure that it is free.
-    case insert(Name, in: TreeNode, EntryTarget)
-    /// An existing name leads elsewhere.
-    case replace(Name, in: TreeNode, EntryTarget)
+    /// A new name for a node. The tree made sure that it is free. When it leads to a directory, it
+    /// also says which directory is above that one.
+    case insert(Name, in: TreeNode, to: TreeNode)
+    /// An existing name leads elsewhere; otherwise as `insert`.
+    case replace(Name, in: TreeNode, to: TreeNode)
     /// An existing name goes.
     case remove(Name, in: TreeNode)
     /// A value for an extended attribute; nil removes an existing one.

@@ -61,7 +61,8 @@ open class Inode: @unchecked Sendable {
 
     // MARK: Holds
 
-    /// Keeps the file although it may lose its last name. False if it is already gone.
+    /// Keeps the file although it may lose its last name. False if it is gone, or is just going:
+    /// look the name up again.
     public final func hold() -> Bool {
         let old = holdState.add(1, ordering: .acquiringAndReleasing).oldValue
         if old & Self.releasedFlag != 0 {
@@ -88,6 +89,12 @@ open class Inode: @unchecked Sendable {
         holdState.compareExchange(
             expected: 0, desired: Self.releasedFlag, ordering: .acquiringAndReleasing
         ).exchanged
+    }
+
+    /// Takes a `release` back that said yes, because the file could not be freed after all. A `hold`
+    /// in between has failed.
+    public final func takeBackRelease() {
+        holdState.bitwiseAnd(~Self.releasedFlag, ordering: .acquiringAndReleasing)
     }
 
     public final var isReleased: Bool {

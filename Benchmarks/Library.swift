@@ -1,0 +1,194 @@
+// The library on mfs_ram beside system calls on tmpfs, in one process and one run.
+
+import Cairn
+import CSystem
+import Glibc
+
+/// A tree in the library and the same tree on tmpfs.
+struct LibraryContest {
+    let process: Process
+    /// A directory on tmpfs.
+    let host: String
+    private let deep = "a/b/c/d/e/f/g"
+
+    init(host: String) throws {
+        self.host = host
+        let vfs = VFS()
+        let root = RAMFileSystemType.make(in: vfs)
+        let namespace = try Namespace(vfs: vfs, root: root)
+        process = try Process(in: namespace)
+        try build()
+    }
+
+    private func build() throws {
+        var path = ""
+        for part in deep.split(separator: "/") {
+            path += "/" + part
+            try process.makeDirectory(Path(path))
+            mkdir(host + path, 0o755)
+        }
+        let block = [UInt8](repeating: 0x5A, count: 4096)
+        for name in ["/a/b/c/d/e/f/g/file", "/two", "/one"] {
+            let file = try process.open(Path(name), [.create, .readWrite])
+            _ = try block.withUnsafeBytes { try process.write($0, to: file) }
+            try process.close(file)
+            let descriptor = Glibc.open(host + name, O_CREAT | O_RDWR, 0o644)
+            _ = Glibc.write(descriptor, block, block.count)
+            Glibc.close(descriptor)
+        }
+    }
+
+    /// Each operation's two bodies: the library's and tmpfs's.
+    private func contests() throws -> [(String, (Int) -> Void, (Int) -> Void)] {
+        let process = process
+        let path = Path("/a/b/c/d/e/f/g/file")
+        let hostPath = host + "/a/b/c/d/e/f/g/file"
+        let missing = Path("/a/b/c/d/e/f/g/none")
+        let hostMissing = host + "/a/b/c/d/e/f/g/none"
+        let fresh = Path("/a/new")
+        let hostFresh = host + "/a/new"
+        let file = try process.open("/one", .readWrite)
+        let hostFile = Glibc.open(host + "/one", O_RDWR)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
+        return [
+            (
+                "stat, 8 parts",
+                { for _ in 0..<$0 { _ = try? process.stat(path) } },
+                { count in
+                    var status = Glibc.stat()
+                    for _ in 0..<count { Glibc.stat(hostPath, &status) }
+                }
+            ),
+            (
+                "stat of a missing name",
+                { for _ in 0..<$0 { _ = try? process.stat(missing) } },
+                { count in
+                    var status = Glibc.stat()
+                    for _ in 0..<count { Glibc.stat(hostMissing, &status) }
+                }
+            ),
+            (
+                "pread 4 KiB",
+                { for _ in 0..<$0 { _ = try? process.read(from: file, into: buffer, at: 0) } },
+                { for _ in 0..<$0 { Glibc.pread(hostFile, buffer.baseAddress, 4096, 0) } }
+            ),
+            (
+                "pwrite 4 KiB",
+                {
+                    let bytes = UnsafeRawBufferPointer(buffer)
+                    for _ in 0..<$0 { _ = try? process.write(bytes, to: file, at: 0) }
+                },
+                { for _ in 0..<$0 { Glibc.pwrite(hostFile, buffer.baseAddress, 4096, 0) } }
+            ),
+            (
+                "open + close",
+                {
+                    for _ in 0..<$0 {
+                        if let file = try? process.open(path, .readOnly) {
+                            try? process.close(file)
+                        }
+                    }
+                },
+                { for _ in 0..<$0 { Glibc.close(Glibc.open(hostPath, O_RDONLY)) } }
+            ),
+            (
+                "create + unlink",
+                {
+                    for _ in 0..<$0 {
+                        if let file = try? process.open(fresh, [.create, .exclusive, .writeOnly]) {
+                            try? process.close(file)
+                        }
+                        try? process.unlink(fresh)
+                    }
+                },
+                {
+                    for _ in 0..<$0 {
+                        Glibc.close(Glibc.open(hostFresh, O_CREAT | O_EXCL | O_WRONLY, 0o644))
+                        Glibc.unlink(hostFresh)
+                    }
+                }
+            ),
+        ]
+    }
+
+    func run() throws {
+        var rows: [Row] = []
+        for (name, library, host) in try contests() {
+            let times = timeInTurns([library, host])
+            rows.append(
+                Row(
+                    name: name,
+                    figures: times.map { nanosecondsText($0.nanoseconds) } + [
+                        fixed(times[1].nanoseconds / times[0].nanoseconds, 1) + "×"
+                    ]))
+        }
+        printTable(
+            "Library on mfs_ram, one thread, beside system calls on tmpfs",
+            ["call", "library", "tmpfs", "faster"], rows)
+        try runThreads()
+    }
+
+    /// Two threads on different files beside one: calls a second, as a ratio.
+    private func runThreads() throws {
+        let process = process
+        for index in 0..<2 {
+            try? process.makeDirectory(Path("/thread\(index)"))
+            let file = try process.open(Path("/thread\(index)/file"), [.create, .readWrite])
+            let block = [UInt8](repeating: 1, count: 4096)
+            _ = try block.withUnsafeBytes { try process.write($0, to: file) }
+            try process.close(file)
+        }
+        let works: [(String, Int, @Sendable (Int, Int) -> Void)] = [
+            (
+                "stat", 2_000_000,
+                { index, count in
+                    let path = Path("/thread\(index)/file")
+                    for _ in 0..<count { _ = try? process.stat(path) }
+                }
+            ),
+            (
+                "pread 4 KiB", 2_000_000,
+                { index, count in
+                    let buffer = UnsafeMutableRawBufferPointer.allocate(
+                        byteCount: 4096, alignment: 4096)
+                    defer { buffer.deallocate() }
+                    guard let file = try? process.open(Path("/thread\(index)/file"), .readOnly)
+                    else { return }
+                    for _ in 0..<count { _ = try? process.read(from: file, into: buffer, at: 0) }
+                    try? process.close(file)
+                }
+            ),
+            (
+                "create + unlink", 200_000,
+                { index, count in
+                    let path = Path("/thread\(index)/new")
+                    for _ in 0..<count {
+                        if let file = try? process.open(path, [.create, .writeOnly]) {
+                            try? process.close(file)
+                        }
+                        try? process.unlink(path)
+                    }
+                }
+            ),
+        ]
+        var rows: [Row] = []
+        for (name, count, work) in works {
+            var ratios: [Double] = []
+            for _ in 0..<7 {
+                let one = timeThreads([{ work(0, count) }])
+                let two = timeThreads([{ work(0, count) }, { work(1, count) }])
+                ratios.append(2 * Double(one) / Double(two))
+            }
+            let ratio = Timing(rounds: ratios)
+            rows.append(
+                Row(
+                    name: name,
+                    figures: [
+                        fixed(ratio.nanoseconds, 2) + "×",
+                        "\(fixed(ratio.spread.low, 2))–\(fixed(ratio.spread.high, 2))",
+                    ]))
+        }
+        printTable(
+            "Library, two threads on different files beside one", ["call", "ratio", "range"], rows)
+    }
+}

@@ -1,0 +1,333 @@
+// RAMStore: a NodeStore in memory. Its nodes are the storage; nothing ever waits.
+//
+// A change is applied in two passes: the first takes all the space that the edits need and fails
+// with ENOSPC if there is not enough; the second cannot fail.
+
+import CairnBase
+import CairnTree
+import CairnVFS
+import Glibc
+import Synchronization
+
+public final class RAMStore: NodeStore, @unchecked Sendable {
+    // Sendable: immutable, atomic, or with locks of its own. `tree` is written once, by `attach`,
+    // before any other call.
+
+    let space: RAMSpace
+    private unowned(unsafe) var tree: TreeFileSystem?
+    private let rootAttributes: Attributes
+    private let options: String
+    private let numbers = NumberSource()
+
+    /// `byteLimit` and `nodeLimit`: how many bytes of data and how many nodes there may be.
+    /// `root`: owner, mode and times of the root directory.
+    public init(byteLimit: Int, nodeLimit: Int, root: Attributes, options: String = "") {
+        space = RAMSpace(byteLimit: byteLimit, nodeLimit: nodeLimit)
+        var attributes = root
+        attributes.number = RAMStore.rootNumber
+        attributes.kind = .directory
+        attributes.linkCount = 2
+        attributes.blockSize = RAMStore.blockSize
+        rootAttributes = attributes
+        self.options = options
+    }
+
+    static var rootNumber: UInt64 { 1 }
+    static var blockSize: UInt32 { 4096 }
+
+    public func attach(to tree: TreeFileSystem) { self.tree = tree }
+
+    public var rootNumber: UInt64 { RAMStore.rootNumber }
+    public var maximumFileSize: UInt64 { UInt64(Int64.max) }
+    public var blockSize: UInt32 { RAMStore.blockSize }
+    public var maximumLinkCount: UInt32 { .max - 1 }
+    public var canReload: Bool { false }
+    public var isReadOnly: Bool { false }
+    public var optionsDescription: String { options }
+
+    // MARK: Reading
+
+    /// Only the root is ever asked for, and once: all other nodes stay with the tree.
+    public func load(_ number: UInt64) throws(Pause) -> TreeNode {
+        guard number == rootNumber, let tree else { throw .failed(.ESTALE) }
+        guard space.nodes.take(1) else { throw .failed(.ENOSPC) }
+        let root = RAMDirectory(rootAttributes, parent: number, in: tree, space)
+        root.isCounted = true
+        return root
+    }
+
+    public func find(_ name: Name, in directory: TreeNode) throws(Pause) -> EntryTarget? {
+        guard let record = RAMStore.directory(directory).entries.find(name) else { return nil }
+        return EntryTarget(number: record.number, kind: record.kind, resident: record.node)
+    }
+
+    public func readDirectory(
+        _ directory: TreeNode, after cookie: UInt64, _ body: (DirectoryEntry) -> Bool
+    ) throws(Pause) {
+        RAMStore.directory(directory).entries.list(after: cookie) { record in
+            body(
+                DirectoryEntry(
+                    name: Name(record.name), number: record.number, kind: record.kind,
+                    cookie: record.cookie))
+        }
+    }
+
+    public func isEmpty(_ directory: TreeNode) throws(Pause) -> Bool {
+        RAMStore.directory(directory).entries.count == 0
+    }
+
+    public func target(of link: TreeNode) throws(Pause) -> [UInt8] {
+        let data = RAMStore.file(link).data
+        return [UInt8](unsafeUninitializedCapacity: Int(link.stored.size)) { buffer, count in
+            count = buffer.count
+            data.read(into: UnsafeMutableRawBufferPointer(buffer), at: 0)
+        }
+    }
+
+    public func read(
+        _ node: TreeNode, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+    ) throws(Pause) -> Int {
+        RAMStore.file(node).data.read(into: buffer, at: offset)
+        return buffer.count
+    }
+
+    public func seek(
+        _ target: SeekTarget, in node: TreeNode, from offset: UInt64
+    ) throws(Pause) -> UInt64? {
+        let data = RAMStore.file(node).data
+        let size = node.stored.size
+        return target == .data
+            ? data.firstData(from: offset, size: size) : data.firstHole(from: offset, size: size)
+    }
+
+    // MARK: Extended attributes
+
+    public func extendedAttribute(
+        _ name: Name, of node: TreeNode, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(Pause) -> Int {
+        guard let value = RAMStore.node(node).extendedAttributes?.value(of: name) else {
+            throw .failed(.ENODATA)
+        }
+        guard buffer.count > 0 else { return value.count }
+        guard value.count <= buffer.count else { throw .failed(.ERANGE) }
+        buffer.copyBytes(from: value)
+        return value.count
+    }
+
+    public func extendedAttributeNames(
+        of node: TreeNode, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(Pause) -> Int {
+        guard let table = RAMStore.node(node).extendedAttributes else { return 0 }
+        let size = table.items.reduce(0) { $0 + $1.name.count + 1 }
+        guard buffer.count > 0 else { return size }
+        guard size <= buffer.count else { throw .failed(.ERANGE) }
+        var offset = 0
+        for item in table.items {
+            UnsafeMutableRawBufferPointer(rebasing: buffer[offset...]).copyBytes(from: item.name)
+            buffer[offset + item.name.count] = 0
+            offset += item.name.count + 1
+        }
+        return size
+    }
+
+    // MARK: Changing
+
+    public func prepareNode(_ attributes: Attributes) throws(Pause) -> TreeNode {
+        guard let tree else { preconditionFailure("a store without its tree") }
+        var attributes = attributes
+        attributes.number = numbers.next()
+        switch attributes.kind {
+        case .directory: return RAMDirectory(attributes, in: tree, space)
+        case .regular, .symbolicLink: return RAMFile(attributes, in: tree, space)
+        case .fifo, .socket, .blockDevice, .characterDevice:
+            return RAMNode(attributes, in: tree, space)
+        }
+    }
+
+    public func write(
+        _ bytes: UnsafeRawBufferPointer, to node: TreeNode, at offset: UInt64,
+        attributes: inout Attributes
+    ) throws(Pause) -> Int {
+        let file = RAMStore.file(node)
+        let size = node.stored.size
+        let written = file.data.write(bytes, at: offset, size: size, in: space)
+        if written < bytes.count {
+            guard written > 0 else { throw .failed(.ENOSPC) }
+            attributes.size = max(size, offset + UInt64(written))
+        }
+        attributes.blocks = file.blocks
+        return written
+    }
+
+    public func apply(_ change: borrowing Change) throws(Pause) {
+        let edits = change.edits
+        let cost = try cost(of: edits)
+        guard cost.nodes == 0 || space.nodes.take(cost.nodes) else { throw .failed(.ENOSPC) }
+        guard cost.bytes == 0 || space.bytes.take(cost.bytes) else {
+            space.nodes.give(cost.nodes)
+            throw .failed(.ENOSPC)
+        }
+        for edit in edits {
+            apply(edit)
+        }
+    }
+
+    private struct Cost {
+        var nodes = 0
+        var bytes = 0
+    }
+
+    /// What the edits need at most. What they give back is given as they are applied.
+    @inline(__always)
+    private func cost(of edits: [Edit]) throws(Pause) -> Cost {
+        var cost = Cost()
+        for edit in edits {
+            switch edit {
+            case .create(_, _, let target):
+                cost.nodes += 1
+                cost.bytes += target.isEmpty ? 0 : RAMStore.chunkSize(forTarget: target)
+            case .extendedAttribute(let name, _, let value?):
+                cost.bytes += AttributeTable.size(name, value)
+            case .reserve(let node, let offset, let length):
+                guard
+                    let bytes = RAMStore.file(node).data.cost(
+                        of: offset..<offset + length, limit: space.bytes.limit)
+                else { throw .failed(.ENOSPC) }
+                cost.bytes += bytes
+            default:
+                break
+            }
+        }
+        return cost
+    }
+
+    private static func chunkSize(forTarget target: [UInt8]) -> Int {
+        Chunk.smallestSize << Chunk.sizeClass(for: target.count)
+    }
+
+    @inline(__always)
+    private func apply(_ edit: Edit) {
+        switch edit {
+        case .create(let node, _, let target):
+            RAMStore.node(node).isCounted = true
+            if !target.isEmpty { createTarget(target, of: RAMStore.file(node)) }
+        case .attributes(let node, let attributes):
+            guard node.kind == .regular, attributes.size < node.stored.size else { return }
+            let file = RAMStore.file(node)
+            file.data.cut(to: attributes.size, in: space)
+            file.noteOccupancy(blocks: file.blocks)
+        case .insert(let name, let directory, let node):
+            let directory = RAMStore.directory(directory)
+            directory.entries.insert(name, to: node)
+            directory.noteOccupancy(blocks: 0, directorySize: directory.directorySize)
+        case .replace(let name, let directory, let node):
+            guard let record = RAMStore.directory(directory).entries.find(name) else {
+                preconditionFailure("no such name to replace")
+            }
+            record.lead(to: node)
+        case .remove(let name, let directory):
+            let directory = RAMStore.directory(directory)
+            directory.entries.remove(name)
+            directory.noteOccupancy(blocks: 0, directorySize: directory.directorySize)
+        case .extendedAttribute(let name, let node, let value):
+            setAttribute(name, of: RAMStore.node(node), to: value)
+        case .reserve(let node, let offset, let length):
+            reserve(offset..<offset + length, of: RAMStore.file(node))
+        case .punch(let node, let offset, let length):
+            let file = RAMStore.file(node)
+            file.data.punch(offset..<offset + length, in: space)
+            file.noteOccupancy(blocks: file.blocks)
+        case .orphan, .adopt, .free:
+            // Nothing survives a crash here, and `evicted` gives the storage back.
+            break
+        }
+    }
+
+    private func createTarget(_ target: [UInt8], of link: RAMFile) {
+        target.withUnsafeBytes { bytes in
+            let chunk = link.data.grow(
+                .none, at: 0, to: bytes.count, leaving: 0..<bytes.count, isPaid: true, in: space)
+            guard let address = chunk?.address, let source = bytes.baseAddress else {
+                preconditionFailure("no memory for the target of a symbolic link")
+            }
+            memcpy(address, source, bytes.count)
+        }
+    }
+
+    private func setAttribute(_ name: Name, of node: RAMNode, to value: UnsafeRawBufferPointer?) {
+        let table = node.extendedAttributes ?? AttributeTable()
+        let before = table.size
+        if let value {
+            table.set(name, to: value)
+            space.bytes.give(before + AttributeTable.size(name, value) - table.size)
+        } else {
+            table.remove(name)
+            space.bytes.give(before - table.size)
+        }
+        node.extendedAttributes = table.items.isEmpty ? nil : table
+    }
+
+    /// Reservation was paid for; if the machine has no memory for it after all, what was added
+    /// stays, unseen, and the rest is given back.
+    private func reserve(_ range: Range<UInt64>, of file: RAMFile) {
+        if !file.data.reserve(range, in: space) {
+            space.bytes.give(file.data.cost(of: range, limit: .max) ?? 0)
+        }
+        file.noteOccupancy(blocks: file.blocks)
+    }
+
+    public func evicted(_ node: TreeNode) {
+        let node = RAMStore.node(node)
+        let size = RAMStore.nodeOverhead + Int(min(node.stored.blocks * 512, 4096))
+        node.releaseStorage()
+        space.noteFreed(size)
+    }
+
+    /// About what a node and its entry take from malloc, in bytes.
+    private static var nodeOverhead: Int { 450 }
+
+    // MARK: The whole
+
+    public func statistics() throws(Pause) -> FileSystemStatistics {
+        let size = UInt64(RAMStore.blockSize)
+        let free = UInt64(space.bytes.left) / size
+        return FileSystemStatistics(
+            blockSize: RAMStore.blockSize,
+            totalBlocks: UInt64(space.bytes.limit) / size, freeBlocks: free, availableBlocks: free,
+            totalNodes: UInt64(space.nodes.limit), freeNodes: UInt64(space.nodes.left))
+    }
+
+    public func sync(_ node: TreeNode?, dataOnly: Bool) throws(Pause) {}
+
+    public func close() throws(Pause) {}
+
+    // MARK: Kinds of nodes: all nodes of this tree were made here
+
+    @inline(__always)
+    private static func node(_ node: TreeNode) -> RAMNode {
+        unsafeDowncast(node, to: RAMNode.self)
+    }
+
+    @inline(__always)
+    private static func file(_ node: TreeNode) -> RAMFile {
+        unsafeDowncast(node, to: RAMFile.self)
+    }
+
+    @inline(__always)
+    private static func directory(_ node: TreeNode) -> RAMDirectory {
+        unsafeDowncast(node, to: RAMDirectory.self)
+    }
+}
+
+/// Numbers for nodes, never the same twice. On a cache line of its own.
+private final class NumberSource: Sendable {
+    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) =
+        (0, 0, 0, 0, 0, 0, 0, 0)
+    private let last = Atomic<UInt64>(RAMStore.rootNumber)
+    private let morePadding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) =
+        (0, 0, 0, 0, 0, 0, 0, 0)
+
+    func next() -> UInt64 {
+        last.add(1, ordering: .relaxed).newValue
+    }
+}
