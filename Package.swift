@@ -60,5 +60,9 @@ let package = Package(
         .testTarget(
             name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
             swiftSettings: swift),
+
+        .testTarget(
+            name: "CairnFUSETests", dependencies: ["CairnFUSE", "CairnVFS", "CairnBase"],
+            swiftSettings: swift),
     ]
 )
