@@ -15,6 +15,11 @@ func room(_ name: String, on below: [Target.Dependency] = [], path: String? = ni
     .target(name: name, dependencies: below, path: path, swiftSettings: swift)
 }
 
+/// The tests of a room.
+func proof(_ name: String, of rooms: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: rooms, swiftSettings: swift)
+}
+
 let package = Package(
     name: "Cairn",
     products: [
@@ -57,6 +62,8 @@ let package = Package(
             name: "cairn-benchmarks", dependencies: ["Cairn", "CSystem"], path: "Benchmarks",
             swiftSettings: swift),
 
+        // Proof
+        proof("CairnVFSTests", of: ["CairnVFS", "CairnBase"]),
         .testTarget(
             name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
             swiftSettings: swift),

@@ -11,8 +11,8 @@
 // A newcomer that conflicts with nothing held is granted although others wait, as on Linux:
 // to make readers stand behind a waiting writer would deadlock programs that are right on Linux.
 //
-// Threading: `lock` guards everything; then LockWaitGraph's lock may be taken. Waits finish after
-// `lock` is released, because finishing one runs the next attempt on this thread.
+// Threading: `lock` guards everything; then LockWaitGraph's lock may be taken. Waits finish when
+// the thread holds nothing, because finishing one may run the next attempt on it.
 
 import CairnBase
 
@@ -142,13 +142,14 @@ final class FileLockTable: @unchecked Sendable {
     private func refusal(_ request: FileLock, _ owner: LockOwner, _ wait: Bool) -> Pause {
         defer { lock.unlock() }
         guard wait else { return .failed(.EAGAIN) }
-        let waiting = LockWait(table: self, owner: owner, request: request)
+        let ticket = LockWait.newTicket()
         if owner.canDeadlock,
-            !LockWaitGraph.shared.add(
-                waiting.ticket, of: owner, behind: blockers(request, owner))
+            !LockWaitGraph.shared.add(ticket, of: owner, behind: blockers(request, owner))
         {
             return .failed(.EDEADLK)
         }
+        // Made only now: a wait must not go under the lock, for it takes it then.
+        let waiting = LockWait(table: self, ticket: ticket, owner: owner, request: request)
         queue.append(waiting)
         return .wait(waiting)
     }
@@ -177,8 +178,11 @@ final class FileLockTable: @unchecked Sendable {
     }
 
     private func finish(_ granted: [LockWait]) {
-        for wait in granted {
-            wait.finish()
+        guard !granted.isEmpty else { return }
+        Epoch.afterSection {
+            for wait in granted {
+                wait.finish()
+            }
         }
     }
 

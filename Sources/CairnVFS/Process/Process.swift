@@ -90,7 +90,7 @@ public final class Process: @unchecked Sendable {
     /// A descriptor of this process is closed: its POSIX locks on the file go, and the
     /// description, if it was the last.
     func closed(_ file: OpenFile) {
-        file.inode.releaseLocks(of: .process(UInt64(identifier)))
+        file.inode.releaseLocks(of: .process(descriptors.identity))
         file.release()
     }
 
@@ -162,6 +162,7 @@ public final class Process: @unchecked Sendable {
                 if walk.place.mount._withUnsafeGuaranteedRef({ $0.hasFailed }) {
                     throw .failed(.EIO)
                 }
+                walk.noteNameIfWatched()
                 return try body(walk, credentials)
             } catch {
                 if case .wait(let wait) = error {
