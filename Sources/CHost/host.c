@@ -10,8 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-int32_t cairn_host_unmount(const char *path, int32_t detach) {
-    return umount2(path, UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) < 0 ? -errno : 0;
+int32_t cairn_host_unmount(const char *path, int32_t detach, int32_t force) {
+    int flags = UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0) | (force ? MNT_FORCE : 0);
+    return umount2(path, flags) < 0 ? -errno : 0;
 }
 
 int32_t cairn_host_open_process(int32_t pid) {

@@ -18,6 +18,11 @@ test_every_command_has_help() {
 test_man_pages_are_well_formed() {
     command -v groff >/dev/null || skip "needs groff"
     for page in "$root"/man/*.[18]; do
+        target=$(sed -n '1s/^\.so man8\///p' "$page")
+        if [ -n "$target" ]; then
+            [ -e "$root/man/$target" ]
+            continue
+        fi
         groff -man -Tutf8 -ww -z "$page" 2>warnings
         [ ! -s warnings ] || fail "$(basename "$page"): $(cat warnings)"
     done
@@ -45,9 +50,10 @@ test_completion_offers_commands_options_and_types() {
             printf "%s\n" "${COMPREPLY[@]}"' bash "$root/completions/cairn.bash" "$@"
     }
     PATH=$(dirname "$CAIRN"):$PATH
-    for name in $(subcommands); do completions cairn "" | grep -qx "$name"; done
+    completions cairn "" >offered
+    for name in $(subcommands); do grep -qx "$name" offered; done
     [ "$(completions cairn um)" = umount ]
-    completions cairn mount -t mfs | grep -qx mfs_ram
-    completions cairn stats -- | grep -qx -- --json
-    completions cairn ls --rec | grep -qx -- --recursive
+    [ "$(completions cairn mount -t mfs)" = mfs_ram ]
+    [ "$(completions cairn stats --j)" = --json ]
+    [ "$(completions cairn ls --rec)" = --recursive ]
 }

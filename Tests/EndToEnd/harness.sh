@@ -62,7 +62,8 @@ isNotMounted() { ! isMounted "$1"; }
 # The process that serves a mount.
 daemonOf() { cairn stats --json "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["pid"])'; }
 
-isGone() { ! kill -0 "$1" 2>/dev/null; }
+# A process that ended and that nobody has asked for yet (a zombie) is gone too.
+isGone() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 
 # Tries a command ten times a second, for ten seconds at most.
 eventually() {

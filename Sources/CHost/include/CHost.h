@@ -9,8 +9,8 @@
 
 /* -- Mounts --------------------------------------------------------------------------- */
 
-/* umount2(2) with UMOUNT_NOFOLLOW, and MNT_DETACH if `detach`. */
-int32_t cairn_host_unmount(const char *path, int32_t detach);
+/* umount2(2) with UMOUNT_NOFOLLOW, MNT_DETACH if `detach`, MNT_FORCE if `force`. */
+int32_t cairn_host_unmount(const char *path, int32_t detach, int32_t force);
 
 /* -- Processes ------------------------------------------------------------------------ */
 

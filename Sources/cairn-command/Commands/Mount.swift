@@ -25,8 +25,9 @@ enum MountCommand {
             """,
             """
             Options of the mount: ro rw noatime relatime strictatime nodiratime sync nosuid nodev
-            noexec allow_other default_permissions. The kernel checks permissions in any case; only
-            the user who mounts has access unless allow_other is given.
+            noexec allow_other default_permissions. The kernel checks permissions in any case. Mounts
+            of root are open to all users, others only to the one who mounts unless allow_other is
+            given.
             """,
             """
             Types:

@@ -58,10 +58,9 @@ extension Unmounting {
         case .lazy:
             return try attempt(path, mount, lazily: true)
         case .force:
-            try abort(connection: mount.connection)
-            do throws(Errno) {
-                try unmount(path, lazily: false)
-            } catch {
+            try abort(mount)
+            // If that did not unmount it, then it is in use.
+            if try MountTable.mount(at: path)?.connection == mount.connection {
                 try attempt(path, mount, lazily: true)
             }
         case .clean:

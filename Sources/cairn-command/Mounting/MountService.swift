@@ -75,28 +75,17 @@ final class MountService: @unchecked Sendable {
             // Without an entry the mount cannot be looked after, so there shall be none.
             report(error)
             raiseStop()
-            serve()
+            mount.serve()
             entry?.remove()
             _ = close()
             return error.status
         }
-        let served = serve()
-        let closed = close()
-        let failure = served ?? closed
+        mount.serve()
+        let failure = close()
         if let failure { report(failure) }
         entry?.remove(keepingLog: failure != nil)
         server?.finish(failure.map { ["error": .string($0.why)] } ?? ["closed": true])
         return failure == nil ? ExitStatus.done : ExitStatus.failed
-    }
-
-    @discardableResult
-    private func serve() -> Failure? {
-        do throws(MountFailure) {
-            try mount.serve()
-            return nil
-        } catch {
-            return Failure(error)
-        }
     }
 
     /// All that was acknowledged becomes durable.

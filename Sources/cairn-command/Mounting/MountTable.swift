@@ -14,9 +14,8 @@ struct KernelMount: Sendable {
     /// Those of the filesystem, such as user_id=0.
     let options: [String]
 
-    /// What `mount` and /proc/mounts show of a mount that Cairn made.
-    static let cairnType = "fuse.cairn"
-    var isCairn: Bool { type == KernelMount.cairnType }
+    /// Whether Cairn made it: this command, or a program that embeds the library.
+    var isCairn: Bool { type == "fuse.cairn" || type.hasPrefix("fuse.cairn.") }
 
     /// Who mounted it.
     var user: UInt32? {

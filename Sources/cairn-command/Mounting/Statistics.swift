@@ -10,7 +10,7 @@ extension Composition {
     var fuseOptions: FUSEMountOptions {
         var options = FUSEMountOptions()
         guard let root = parts.first?.opened else { return options }
-        options.allowOther = root.door.allowOther
+        if root.door.allowOther { options.allowOther = true }
         options.sourceName = root.source == "none" ? root.type : root.source
         options.subtype = "cairn"
         options.flags = root.flags

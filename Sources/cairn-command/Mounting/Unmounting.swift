@@ -9,7 +9,7 @@ enum Unmounting {
     /// umount2(2), or fusermount3 where only root may do that. `lazily`: it leaves the tree now and
     /// ends with its last use.
     static func unmount(_ mountPoint: FilePath, lazily: Bool) throws(Errno) {
-        let result = mountPoint.withCString { cairn_host_unmount($0, lazily ? 1 : 0) }
+        let result = mountPoint.withCString { cairn_host_unmount($0, lazily ? 1 : 0, 0) }
         if result == 0 { return }
         guard -result == EPERM, geteuid() != 0 else { throw Errno(rawValue: -result) }
         try runFusermount(mountPoint, lazily: lazily)
@@ -49,8 +49,17 @@ enum Unmounting {
         throw text.contains("busy") ? .EBUSY : .EPERM
     }
 
-    /// Ends a FUSE connection: what is in flight, and what comes, fails.
-    static func abort(connection: UInt32) throws(Failure) {
+    /// Ends a mount's connection: what is in flight, and what comes, fails. Root does it with
+    /// umount2(2), whether the mount goes by that or not; who made the mount, through fusectl.
+    static func abort(_ mount: KernelMount) throws(Failure) {
+        if geteuid() == 0 {
+            _ = mount.mountPoint.withCString { cairn_host_unmount($0, 0, 1) }
+        } else {
+            try abort(connection: mount.connection)
+        }
+    }
+
+    private static func abort(connection: UInt32) throws(Failure) {
         let path = FilePath("/sys/fs/fuse/connections/\(connection)/abort")
         let descriptor = path.withCString { open($0, O_WRONLY | O_CLOEXEC) }
         guard descriptor >= 0 else {
