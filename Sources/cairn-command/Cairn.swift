@@ -53,6 +53,8 @@ struct Cairn {
             return finish(ExitStatus.done)
         case MountDaemon.subcommand:
             return MountDaemon.main(Array(words.dropFirst()))
+        case InFront.subcommand:
+            return InFront.run { runSubcommand(Array(words.dropFirst())) }
         default:
             break
         }

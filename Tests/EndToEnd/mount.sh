@@ -219,6 +219,46 @@ os.execv(sys.argv[1], sys.argv[1:])' "$CAIRN" mount -f -t mfs_ram none m >output
     done
 }
 
+# What `make run` does: on a terminal Ctrl-C ends the mount, and make ends with 0.
+test_make_run_ends_with_control_c() {
+    printf 'run:\n\t@exec %s %s\n' "$root/scripts/run" "$CAIRN" >Makefile
+    CAIRN_MOUNT=$work/m python3 - <<'PY'
+import os, pty, time
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp("make", ["make", "--no-print-directory", "run"])
+said = b""
+while b"Ctrl-C unmounts it" not in said:
+    said += os.read(terminal, 4096)
+with open("m/file", "w") as file:
+    file.write("x")
+os.write(terminal, b"\x03")
+try:
+    while True:
+        said += os.read(terminal, 4096)
+except OSError:
+    pass
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+assert status == 0, (status, said)
+PY
+    isNotMounted "$work/m"
+}
+
+# A daemon must not keep what its caller had open.
+test_a_daemon_inherits_nothing() {
+    exec 7>held
+    mountRAM m
+    for link in "/proc/$(daemonOf m)"/fd/*; do
+        case $(readlink "$link") in "$work"/*) fail "the daemon holds $(readlink "$link")" ;; esac
+    done
+    [ "$(readlink "/proc/$(daemonOf m)/cwd")" = / ]
+    exec 7>&-
+    # Whoever waits for the end of the command's output gets it.
+    mkdir other
+    output=$(timeout 10 "$CAIRN" mount -t mfs_ram none other)
+    [ -z "$output" ]
+}
+
 # A user without rights mounts through fusermount3.
 test_a_user_mounts_without_root() {
     needsRoot

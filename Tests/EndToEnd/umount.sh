@@ -92,7 +92,8 @@ test_a_mount_whose_daemon_was_killed_is_cleared() {
     expectFailure 1 "Transport endpoint is not connected" cairn ls m
     expectFailure 1 "its daemon is gone" cairn stats m
     expectFailure 1 "cairn umount clears it" cairn mount -t mfs_ram none m
-    cairn umount m
+    cairn umount m 2>said
+    grep -q "its daemon had died" said
     isNotMounted "$work/m"
     [ ! -e "$(stateDirectory)/$number.json" ]
     # The number of the connection may be used again; what the dead one left does no harm.

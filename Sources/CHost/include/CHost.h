@@ -18,6 +18,8 @@ int32_t cairn_host_unmount(const char *path, int32_t detach, int32_t force);
 int32_t cairn_host_open_process(int32_t pid);
 /* The process and user at the other end of a unix socket. */
 int32_t cairn_host_peer(int32_t socket, int32_t *pid, uint32_t *user);
+/* Closes what was inherited: all descriptors from 3 on but `kept`. */
+void cairn_host_close_inherited(int32_t kept);
 /* The name that ps(1) and top(1) show of the calling thread; at most 15 bytes. */
 void cairn_host_name_thread(const char *name);
 

@@ -68,7 +68,7 @@ extension Unmounting {
             try attempt(path, mount, lazily: daemon == nil && entry != nil)
         }
         guard let daemon else {
-            entry?.remove()
+            if let entry { tellOfDeath(entry, path) }
             return
         }
         if try MountTable.read().contains(where: { $0.connection == mount.connection }) {
@@ -77,6 +77,15 @@ extension Unmounting {
             return
         }
         try daemon.waitForEnd(path, isForced: how == .force)
+    }
+
+    /// The mount is cleared; its log goes with it, so its last words are shown.
+    private static func tellOfDeath(_ entry: StateEntry, _ path: FilePath) {
+        let log = readWholeFile(entry.log, limit: 1 << 20) ?? []
+        let words = log.split(separator: 0x0A).suffix(3).map { printable(FilePath($0)) }
+        let text = words.isEmpty ? "it left no word" : words.joined(separator: "\n  ")
+        standardError.write("cairn: \(printable(path)): cleared; its daemon had died:\n  \(text)\n")
+        entry.remove()
     }
 
     private static func attempt(

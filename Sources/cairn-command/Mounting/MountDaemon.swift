@@ -11,6 +11,7 @@
 //     statfs(mount point)      (the mount answers)
 //     exit 0
 
+import CHost
 import CairnBase
 import Glibc
 
@@ -82,6 +83,7 @@ enum MountDaemon {
             report(Failure(subcommand, "is for cairn mount only", status: ExitStatus.usage))
             return ExitStatus.usage
         }
+        cairn_host_close_inherited(number)
         setsid()
         do throws(Failure) {
             let arguments = try Arguments.parse(Array(words.dropFirst()), for: MountCommand.command)
