@@ -46,11 +46,17 @@ struct Step: Sendable, CustomTestStringConvertible {
         },
         Step("link") { try $0.link("/f", "/d/new") },
         Step("unlink") { try $0.unlink("/f") },
-        Step("unlink of one name of two") { try $0.link("/f", "/g2") } run: { try $0.unlink("/f") },
+        Step("unlink of one name of two") {
+            try $0.link("/f", "/g2")
+        } run: {
+            try $0.unlink("/f")
+        },
         Step("rmdir") { try $0.rmdir("/d/empty") },
         Step("rename") { try $0.rename("/f", "/d/f") },
         Step("rename over a file") { try $0.rename("/f", "/g") },
-        Step("rename over a directory") { try $0.directory("/e") } run: {
+        Step("rename over a directory") {
+            try $0.directory("/e")
+        } run: {
             try $0.rename("/e", "/d/empty")
         },
         Step("rename of a directory") { try $0.rename("/d/empty", "/moved") },
@@ -59,7 +65,10 @@ struct Step: Sendable, CustomTestStringConvertible {
         Step("append") { try $0.write("/f", "0123456789", at: .end) },
         Step("truncate") { try $0.truncate("/f", 2) },
         Step("chmod and chown") {
-            try $0.set("/f") { $0.permissions = []; $0.user = 3 }
+            try $0.set("/f") {
+                $0.permissions = []
+                $0.user = 3
+            }
         },
         Step("chmod with an ACL") {
             try accessList($0, "/f", "system.posix_acl_access")
@@ -151,7 +160,8 @@ struct Step: Sendable, CustomTestStringConvertible {
     @Test("A full filesystem says so, and can be emptied")
     func noSpace() throws {  // M1
         let time = ManualTime()
-        let s = try Session(store: Ground.memoryStore(bytes: 1 << 20, nodes: 40, time: time), time: time)
+        let s = try Session(
+            store: Ground.memoryStore(bytes: 1 << 20, nodes: 40, time: time), time: time)
         let free = try s.statistics()
         #expect(free.totalBlocks == 256)
         #expect(free.freeBlocks == 256)
@@ -168,7 +178,9 @@ struct Step: Sendable, CustomTestStringConvertible {
         #expect(throws: Errno.ENOSPC) { try s.write(other, [1]) }
         #expect(throws: Errno.ENOSPC) { try s.setAttribute(other, "user.a", [1]) }
         #expect(throws: Errno.ENOSPC) { try s.make(.symbolicLink, "/l", target: "x") }
-        #expect(throws: Errno.ENOSPC) { try s.allocate("/g", .reserve(keepSize: false), 0, 1 << 50) }
+        #expect(throws: Errno.ENOSPC) {
+            try s.allocate("/g", .reserve(keepSize: false), 0, 1 << 50)
+        }
         #expect(try s.stat(other).size == 0)
         try s.truncate("/f", 4096)
         #expect(try s.statistics().freeBlocks == 255)

@@ -21,6 +21,7 @@ import Testing
         let node = try #require(s.tree.root as? TreeNode)
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = SeededRandom(seed: seed)
+        let arena = ChunkArena()
         var index = DirectoryIndex()
         var expected: [Int: UInt64] = [:]
         var lastCookie: UInt64 = 0
@@ -44,10 +45,10 @@ import Testing
                     if expected[number] == nil {
                         guard isGrowing else { return }
                         #expect(index.find(name) == nil)
-                        index.insert(name, to: node)
+                        index.insert(name, to: node, in: arena)
                         expected[number] = index.find(name)?.cookie
                     } else if !isGrowing {
-                        index.remove(name)
+                        index.remove(name, in: arena)
                         expected[number] = nil
                     }
                 }
@@ -69,7 +70,7 @@ import Testing
             return true
         }
         #expect(after == 1)
-        index.removeAll()
+        index.removeAll(in: arena)
         try s.close()
     }
 
@@ -78,16 +79,17 @@ import Testing
         let time = ManualTime()
         let s = try Session(store: Ground.memoryStore(time: time), time: time)
         let node = try #require(s.tree.root as? TreeNode)
+        let arena = ChunkArena()
         var index = DirectoryIndex()
-        FileName("stays").withName { index.insert($0, to: node) }
+        FileName("stays").withName { index.insert($0, to: node, in: arena) }
         for round in 0..<20_000 {
             FileName("temporary \(round)").withName {
-                index.insert($0, to: node)
-                index.remove($0)
+                index.insert($0, to: node, in: arena)
+                index.remove($0, in: arena)
             }
         }
         #expect(index.segmentCount <= 2)
-        index.removeAll()
+        index.removeAll(in: arena)
         try s.close()
     }
 
