@@ -51,6 +51,15 @@ let package = Package(
             name: "cairn-command", dependencies: ["Cairn", "CSystem"],
             swiftSettings: swift),
 
+        // System calls that tests make and Swift cannot import.
+        .target(
+            name: "CTestCalls", path: "Tests/CTestCalls",
+            cSettings: [.define("_GNU_SOURCE")]),
+        .testTarget(
+            name: "CairnFUSETests",
+            dependencies: ["CairnFUSE", "CairnVFS", "CairnBase", "CTestCalls"],
+            swiftSettings: swift),
+
         // Figures beside peers: `make bench`.
         .executableTarget(
             name: "cairn-benchmarks", dependencies: ["Cairn", "CSystem"], path: "Benchmarks",
@@ -60,6 +69,14 @@ let package = Package(
         proof("CairnVFSTests", of: ["CairnVFS", "CairnBase"]),
         .testTarget(
             name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
+            swiftSettings: swift),
+        // Proof
+        room(
+            "CairnTestSupport", on: ["CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
+            path: "Tests/CairnTestSupport"),
+        .testTarget(
+            name: "CairnTreeTests",
+            dependencies: ["CairnTestSupport", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
             swiftSettings: swift),
     ]
 )

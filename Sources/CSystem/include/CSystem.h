@@ -43,4 +43,6 @@ void *cairn_map_anonymous(size_t size, size_t alignment, int32_t huge);
 void cairn_unmap(void *address, size_t size);
 void cairn_release_heap(void); /* malloc_trim(0) */
 
+#include "CSystemFUSE.h"
+
 #endif

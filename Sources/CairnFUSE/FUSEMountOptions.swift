@@ -1,0 +1,67 @@
+// How a FUSE mount is made.
+
+import CSystem
+import Glibc
+public import CairnVFS
+
+public struct FUSEMountOptions: Sendable {
+    /// How requests come from the kernel.
+    public enum Transport: Sendable {
+        /// io_uring where the kernel allows it, otherwise the device.
+        case automatic
+        /// read(2) and write(2) of /dev/fuse.
+        case device
+        /// FUSE over io_uring; mounting fails where the kernel does not allow it.
+        case ioUring
+    }
+
+    /// Whether the kernel opens files without asking.
+    public enum Openless: Sendable {
+        /// If every filesystem that is in the namespace at mount lets its data be cached, and
+        /// locks are not shared.
+        case automatic
+        case on
+        case off
+    }
+
+    /// Users other than the one who mounts may use it. By default if that is root.
+    public var allowOther: Bool
+    /// What /proc/mounts shows as the source.
+    public var sourceName = "cairn"
+    /// The type in /proc/mounts is "fuse." and this, by default "cairn.TYPE".
+    public var subtype: String?
+    /// In addition to those of the namespace's root mount.
+    public var flags: MountFlags = []
+    /// How long the kernel believes a name, attributes, or that a name does not exist. Long,
+    /// because it is told of changes by other doors.
+    public var entryTimeout: Duration = .seconds(86_400 * 365)
+    public var attributeTimeout: Duration = .seconds(86_400 * 365)
+    public var negativeTimeout: Duration = .seconds(86_400 * 365)
+    /// The kernel collects writes and sends them late, at close at the latest. While a file is
+    /// open through the mount, its size and times are then the kernel's: what another door does
+    /// to them shows when the file is no longer open.
+    public var writebackCache = true
+    /// Serving threads; 0: as measured, one for each processor and at most four.
+    public var threads = 0
+    public var transport: Transport = .automatic
+    public var openless: Openless = .automatic
+    /// File locks are seen by the namespace's other doors, and theirs by the mount. Costs a
+    /// request at each open, close and lock. Otherwise the kernel keeps locks among the users of
+    /// the mount.
+    public var sharesLocks = false
+    /// What the kernel reads ahead of a sequential reader, in KiB; 0 leaves its default. Setting
+    /// it above the kernel's own default of 128 needs root.
+    public var readAheadKiB = 1024
+    /// The largest read and write in one request, in KiB: 4 … 1024.
+    public var transferKiB = 1024
+
+    public init() {
+        allowOther = geteuid() == 0
+    }
+
+    var transferBytes: Int { min(max(transferKiB, 4), 1024) / 4 * 4 * 1024 }
+
+    var threadCount: Int {
+        threads > 0 ? threads : min(Int(cairn_processor_count()), 4)
+    }
+}

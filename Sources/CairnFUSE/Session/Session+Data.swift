@@ -1,0 +1,214 @@
+// Requests that open files and move their data.
+//
+// Openless. When every filesystem of the namespace lets its data be cached, OPEN and OPENDIR are
+// answered with ENOSYS once, and from then on the kernel opens and closes without asking. A file
+// needs no opening here: it is held by its node until the kernel forgets it. Where some files
+// differ from open to open (procfs), OPEN is answered; only those get a handle, and direct I/O.
+
+import CairnBase
+import CairnVFS
+
+extension Session {
+    // MARK: Opening
+
+    /// What OPEN and CREATE do: asks the filesystem, unless nothing asks for it.
+    func openFile(
+        _ place: Location, _ flags: UInt32, _ caller: Caller
+    ) throws(Pause) -> Opening? {
+        guard !options.isOpenless else { return nil }
+        let writing = flags & OpenFlag.accessMask != 0
+        return try place.inode.open(writing: writing, by: caller.credentials)
+    }
+
+    /// struct fuse_open_out.
+    func putOpening(
+        _ opening: Opening?, _ place: Location, at offset: Int, in reply: ReplyBuffer
+    ) {
+        var flags: OpenReplyFlags = [.keepCache]
+        if let opening, !opening.isSeekable { flags = [.directIO, .stream] }
+        if opening != nil || !place.mount.fileSystem.dataIsCacheable {
+            flags.insert(.directIO)
+            flags.remove(.keepCache)
+        }
+        if !options.sharesLocks { flags.insert(.noFlush) }
+        let handle = opening != nil || options.sharesLocks ? openings.add(opening) : 0
+        reply.put(handle, at: offset)
+        reply.put(flags.rawValue, at: offset + 8)
+        reply.put(UInt32(0), at: offset + 12)
+    }
+
+    func open(
+        _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
+        if options.isOpenless { return .notImplemented }
+        let flags = request.arguments.u32(0)
+        let place = try place(request.nodeID)
+        if place.mount.isReadOnly, flags & OpenFlag.accessMask != 0 { throw .failed(.EROFS) }
+        let caller = caller(request, worker)
+        let opening = try openFile(place, flags, caller)
+        if flags & OpenFlag.truncate != 0, place.inode.kind == .regular, progress.count == 0,
+            opening == nil
+        {
+            var change = AttributeChange()
+            change.size = 0
+            change.clearsPrivileges =
+                request.arguments.u32(4) & WireFlag.openClearsPrivileges != 0
+            try vfs.setAttributes(of: place.inode, change, by: caller)
+            progress.count = 1
+        }
+        putOpening(opening, place, at: 0, in: reply)
+        return .reply(Wire.openReplySize)
+    }
+
+    func openDirectory(_ request: Request, _ reply: ReplyBuffer) throws(Pause) -> Outcome {
+        if options.isOpenless { return .notImplemented }
+        let place = try place(request.nodeID)
+        let fileSystem = place.mount.fileSystem
+        let flags: OpenReplyFlags =
+            fileSystem.namesAreCacheable ? [.keepCache, .cacheDirectory] : []
+        reply.put(UInt64(0), at: 0)
+        reply.put(flags.rawValue, at: 8)
+        reply.put(UInt32(0), at: 12)
+        return .reply(Wire.openReplySize)
+    }
+
+    func release(_ request: Request) -> Outcome {
+        if let file = openings.remove(request.arguments.u64(0)) {
+            if options.sharesLocks { releaseLocks(request, of: file) }
+            file.opening?.close()
+        }
+        return .done
+    }
+
+    /// FLUSH is sent at each close. It is needed only to release POSIX locks that we keep.
+    func flush(_ request: Request) throws(Pause) -> Outcome {
+        guard options.sharesLocks else { return .notImplemented }
+        try releaseRecordLocks(request)
+        return .done
+    }
+
+    // MARK: Data
+
+    func read(_ request: Request, _ reply: ReplyBuffer) throws(Pause) -> Outcome {
+        let place = try place(request.nodeID)
+        let offset = request.arguments.u64(8)
+        let room = reply.part(0, min(Int(request.arguments.u32(16)), reply.capacity))
+        let opening = openings.find(request.arguments.u64(0))
+        var count = 0
+        // A short read tells the kernel that the file ends there, so only its end may be short.
+        while count < room.count {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: room[count...])
+            let position = offset &+ UInt64(count)
+            let got =
+                if let opening {
+                    try opening.read(into: rest, at: position)
+                } else {
+                    try place.inode.read(into: rest, at: position)
+                }
+            if got <= 0 { break }
+            count += got
+            if opening != nil { break }
+        }
+        place.inode.noteAccess(place.mount.flags.accessTimePolicy(for: place.inode.kind))
+        return .reply(count)
+    }
+
+    func write(
+        _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
+        let place = try writable(request.nodeID)
+        let arguments = request.arguments
+        let size = Int(arguments.u32(16))
+        guard size <= request.payload.count else { throw .failed(.EINVAL) }
+        let flags = arguments.u32(20)
+        var options: WriteOptions = []
+        if flags & WireFlag.writeFromCache != 0 { options.insert(.keepTimes) }
+        if flags & WireFlag.writeClearsPrivileges != 0 { options.insert(.clearPrivileges) }
+        if request.user == 0 { options.insert(.useReserve) }
+
+        let caller = caller(request, worker)
+        let opening = openings.find(arguments.u64(0))
+        do throws(Pause) {
+            while progress.count < size {
+                let rest = UnsafeRawBufferPointer(
+                    rebasing: request.payload[progress.count..<size])
+                let position = WritePosition.offset(
+                    arguments.u64(8) &+ UInt64(progress.count))
+                let written =
+                    if let opening {
+                        try opening.write(rest, at: position, options: options)
+                    } else {
+                        try vfs.write(
+                            rest, to: place.inode, at: position, options: options, by: caller)
+                    }
+                if written.count <= 0 { break }
+                progress.count += written.count
+                if opening != nil { break }
+            }
+        } catch {
+            // What fitted counts, except for the kernel's cache, whose pages would seem clean.
+            guard case .failed = error, progress.count > 0,
+                flags & WireFlag.writeFromCache == 0
+            else { throw error }
+        }
+        if place.mount.flags.contains(.synchronous)
+            || arguments.u32(32) & (OpenFlag.synchronous | OpenFlag.synchronousData) != 0
+        {
+            try place.inode.sync(dataOnly: arguments.u32(32) & OpenFlag.synchronous == 0)
+        }
+        reply.put(UInt32(truncatingIfNeeded: progress.count), at: 0)
+        reply.put(UInt32(0), at: 4)
+        return .reply(8)
+    }
+
+    func allocate(_ request: Request, _ worker: Worker) throws(Pause) -> Outcome {
+        let place = try writable(request.nodeID)
+        // FALLOC_FL_*: keep size 1, punch 2, collapse 8, zero 16, insert 32.
+        let mode: AllocateMode
+        switch request.arguments.u32(24) {
+        case 0: mode = .reserve(keepSize: false)
+        case 1: mode = .reserve(keepSize: true)
+        case 3: mode = .punchHole
+        case 8: mode = .collapse
+        case 16: mode = .zero(keepSize: false)
+        case 17: mode = .zero(keepSize: true)
+        case 32: mode = .insert
+        default: throw .failed(.EOPNOTSUPP)
+        }
+        try vfs.allocate(
+            mode, of: place.inode, offset: request.arguments.u64(8),
+            length: request.arguments.u64(16),
+            options: request.user == 0 ? [.useReserve] : [], by: caller(request, worker))
+        return .done
+    }
+
+    func seek(_ request: Request, _ reply: ReplyBuffer) throws(Pause) -> Outcome {
+        let place = try place(request.nodeID)
+        let target: SeekTarget
+        switch request.arguments.u32(16) {
+        case 3: target = .data
+        case 4: target = .hole
+        default: throw .failed(.EINVAL)
+        }
+        reply.put(try place.inode.seek(target, from: request.arguments.u64(8)), at: 0)
+        return .reply(8)
+    }
+
+    /// EXDEV and EOPNOTSUPP make the kernel copy through its page cache.
+    func copyRange(
+        _ request: Request, _ reply: ReplyBuffer, _ worker: Worker
+    ) throws(Pause) -> Outcome {
+        let arguments = request.arguments
+        let source = try place(request.nodeID)
+        let target = try writable(arguments.u64(16))
+        guard arguments.u64(48) == 0 else { throw .failed(.EINVAL) }
+        // The older form answers in 32 bits.
+        let limit: UInt64 = request.opcode == .copyRange ? 1 << 30 : 1 << 62
+        let count = try vfs.copyRange(
+            from: source.inode, at: arguments.u64(8), to: target.inode, at: arguments.u64(32),
+            length: min(arguments.u64(40), limit),
+            options: request.user == 0 ? [.useReserve] : [], by: caller(request, worker))
+        reply.put(UInt64(count), at: 0)
+        return .reply(8)
+    }
+}

@@ -1,0 +1,225 @@
+// Requests that look names up, make them and take them away.
+
+import CairnBase
+import CairnVFS
+
+extension Session {
+    // MARK: Looking up
+
+    func lookup(_ request: Request, _ reply: ReplyBuffer) throws(Pause) -> Outcome {
+        let directory = try place(request.nodeID)
+        let name = try request.name()
+        // Between the lookup and the reference the file may lose its last name and go.
+        for _ in 0..<8 {
+            guard let found = try vfs.lookup(name, in: directory.inode) else { break }
+            let place = crossed(found, in: directory)
+            let attributes = try place.inode.attributes()
+            do throws(Pause) {
+                try putEntry(place, attributes, at: 0, in: reply)
+                return .reply(Wire.entrySize)
+            } catch {
+                guard case .failed(.ENOENT) = error else { throw error }
+            }
+        }
+        return try absent(in: directory, reply)
+    }
+
+    /// An entry without a node tells the kernel for how long the name does not exist.
+    private func absent(in directory: Location, _ reply: ReplyBuffer) throws(Pause) -> Outcome {
+        guard directory.mount.fileSystem.namesAreCacheable else { throw .failed(.ENOENT) }
+        reply.zero(0, Wire.entrySize)
+        reply.put(options.negativeTimeout.seconds, at: 16)
+        reply.put(options.negativeTimeout.nanoseconds, at: 32)
+        return .reply(Wire.entrySize)
+    }
+
+    func forget(_ request: Request) -> Outcome {
+        if request.opcode == .forget {
+            nodes.forget(request.nodeID, count: request.arguments.u64(0))
+            return .silent
+        }
+        let list = Fields(bytes: request.payload)
+        let count = min(Int(request.arguments.u32(0)), request.payload.count / 16)
+        for index in 0..<count {
+            nodes.forget(list.u64(index * 16), count: list.u64(index * 16 + 8))
+        }
+        return .silent
+    }
+
+    func readLink(_ request: Request, _ reply: ReplyBuffer) throws(Pause) -> Outcome {
+        let place = try place(request.nodeID)
+        let target = try place.inode.readLink()
+        guard target.count <= reply.capacity else { throw .failed(.ENAMETOOLONG) }
+        target.withUnsafeBytes { reply.put($0, at: 0) }
+        place.inode.noteAccess(place.mount.flags.accessTimePolicy(for: .symbolicLink))
+        return .reply(target.count)
+    }
+
+    // MARK: Making
+
+    /// MKNOD, MKDIR and SYMLINK.
+    func makeNode(
+        _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
+        let directory = try writable(request.nodeID)
+        let name = try request.name()
+        let made: Inode
+        if let before = progress.inode {
+            made = before
+        } else {
+            made = try vfs.create(
+                name, in: directory.inode, try newNode(request, name),
+                by: caller(request, worker))
+            progress.inode = made
+        }
+        let attributes = try made.attributes()
+        try putEntry(
+            Location(mount: directory.mount, inode: made), attributes, at: 0, in: reply)
+        return .reply(Wire.entrySize)
+    }
+
+    private func newNode(_ request: Request, _ name: Name) throws(Pause) -> NewNode {
+        let arguments = request.arguments
+        switch request.opcode {
+        case .makeSymbolicLink:
+            let target = try request.text(after: name.count + 1)
+            guard !target.isEmpty else { throw .failed(.ENOENT) }
+            return NewNode(
+                kind: .symbolicLink, permissions: Permissions(rawValue: 0o777),
+                target: Array(target))
+        case .makeDirectory:
+            return NewNode(
+                kind: .directory,
+                permissions: Permissions(rawValue: arguments.u32(0)).intersection(.all),
+                umask: Permissions(rawValue: arguments.u32(4)).intersection(.all))
+        default:
+            let mode = arguments.u32(0)
+            let kind = mode & 0o170000 == 0 ? FileKind.regular : FileKind(mode: mode)
+            guard let kind, kind != .directory, kind != .symbolicLink else {
+                throw .failed(.EINVAL)
+            }
+            return NewNode(
+                kind: kind, permissions: Permissions(rawValue: mode).intersection(.all),
+                umask: Permissions(rawValue: arguments.u32(8)).intersection(.all),
+                device: kind.isDevice ? Wire.decodeDevice(arguments.u32(4)) : 0)
+        }
+    }
+
+    /// A regular file, as CREATE and TMPFILE want it.
+    private func newFile(_ request: Request) -> NewNode {
+        NewNode(
+            kind: .regular,
+            permissions: Permissions(rawValue: request.arguments.u32(4)).intersection(.all),
+            umask: Permissions(rawValue: request.arguments.u32(8)).intersection(.all))
+    }
+
+    /// Makes and opens a file. The kernel believes that the name is free; another door may have
+    /// made it meanwhile, and then it is opened, unless O_EXCL.
+    func create(
+        _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
+        let directory = try writable(request.nodeID)
+        let name = try request.name()
+        let flags = request.arguments.u32(0)
+        let caller = caller(request, worker)
+        if progress.inode == nil {
+            do throws(Pause) {
+                progress.inode = try vfs.create(
+                    name, in: directory.inode, newFile(request), by: caller)
+            } catch {
+                guard case .failed(.EEXIST) = error, flags & OpenFlag.exclusive == 0 else {
+                    throw error
+                }
+                guard let found = try vfs.lookup(name, in: directory.inode) else {
+                    throw .failed(.ENOENT)
+                }
+                if found.isDirectory { throw .failed(.EISDIR) }
+                guard found.kind == .regular else { throw .failed(.EEXIST) }
+                if flags & OpenFlag.truncate != 0 {
+                    var change = AttributeChange()
+                    change.size = 0
+                    try vfs.setAttributes(of: found, change, by: caller)
+                }
+                progress.inode = found
+            }
+        }
+        guard let inode = progress.inode else { throw .failed(.EIO) }
+        let place = Location(mount: directory.mount, inode: inode)
+        let attributes = try inode.attributes()
+        let opening = try openFile(place, flags, caller)
+        try putEntry(place, attributes, at: 0, in: reply)
+        putOpening(opening, place, at: Wire.entrySize, in: reply)
+        return .reply(Wire.entrySize + Wire.openReplySize)
+    }
+
+    func createTemporary(
+        _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
+        let directory = try writable(request.nodeID)
+        let caller = caller(request, worker)
+        let inode: Inode
+        if let before = progress.inode {
+            inode = before
+        } else {
+            inode = try vfs.createTemporary(
+                in: directory.inode, newFile(request), by: caller)
+            progress.inode = inode
+        }
+        let place = Location(mount: directory.mount, inode: inode)
+        do throws(Pause) {
+            let attributes = try inode.attributes()
+            let opening = try openFile(place, request.arguments.u32(0), caller)
+            try putEntry(place, attributes, at: 0, in: reply)
+            putOpening(opening, place, at: Wire.entrySize, in: reply)
+        } catch {
+            if case .failed = error { inode.drop() }
+            throw error
+        }
+        // The node holds it now.
+        inode.drop()
+        return .reply(Wire.entrySize + Wire.openReplySize)
+    }
+
+    func link(
+        _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
+        let directory = try writable(request.nodeID)
+        let source = try place(request.arguments.u64(0))
+        let name = try request.name()
+        if progress.inode == nil {
+            try vfs.link(
+                source.inode, as: name, in: directory.inode, by: caller(request, worker))
+            progress.inode = source.inode
+        }
+        let attributes = try source.inode.attributes()
+        try putEntry(source, attributes, at: 0, in: reply)
+        return .reply(Wire.entrySize)
+    }
+
+    // MARK: Taking away, moving
+
+    func remove(_ request: Request, _ worker: Worker) throws(Pause) -> Outcome {
+        let directory = try writable(request.nodeID)
+        try vfs.remove(
+            try request.name(), in: directory.inode,
+            directory: request.opcode == .removeDirectory, by: caller(request, worker))
+        return .done
+    }
+
+    func rename(_ request: Request, _ worker: Worker) throws(Pause) -> Outcome {
+        let source = try writable(request.nodeID)
+        let target = try writable(request.arguments.u64(0))
+        let bits = request.opcode == .rename2 ? request.arguments.u32(8) : 0
+        let flags = RenameFlags(rawValue: bits)
+        guard flags.isSubset(of: [.noReplace, .exchange]), flags != [.noReplace, .exchange] else {
+            throw .failed(.EINVAL)
+        }
+        guard source.mount === target.mount else { throw .failed(.EXDEV) }
+        let name = try request.name()
+        let newName = try request.name(after: name.count + 1)
+        try vfs.rename(
+            name, in: source.inode, to: newName, in: target.inode, flags: flags,
+            by: caller(request, worker))
+        return .done
+    }
+}

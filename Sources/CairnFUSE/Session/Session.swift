@@ -1,0 +1,239 @@
+// Session: answers the requests of one connection. It knows no transport.
+//
+// `perform` is an attempt (CairnVFS/Wait.swift): synchronous, never blocks, runs to completion on
+// the thread that read the request. Where it throws `Pause.wait`, the transport parks the request
+// (ParkedRequest) and runs `perform` again, with the `Progress` of the runs before: what must not
+// happen twice is kept there. No lock is held over a call into a filesystem.
+//
+// The kernel checks permissions (default_permissions), so only effects are applied here, and
+// what the kernel keeps by itself it keeps for long: changes that come by another door are told
+// to it by the Notifier. Our own requests name the session's observer as their origin, so that
+// nothing is told twice.
+//
+// The reply may lie over the request's payload (io_uring has one buffer for both): nothing of
+// the payload is read after the first byte of the reply is written.
+
+import CairnBase
+import CairnVFS
+import Synchronization
+
+final class Session: @unchecked Sendable {
+    // Sendable: immutable after INIT, or atomic, or guarding themselves.
+
+    let namespace: Namespace
+    let vfs: VFS
+    let options: SessionOptions
+    let nodes: NodeTable
+    let openings = OpeningTable()
+    let counters = RequestCounters()
+    let parked = ParkedRequests()
+    /// Who is named as origin of our changes.
+    let origin: any ChangeObserver
+    let observed: ObservedFileSystems
+    /// Tells owners of locks of this session from those of others.
+    let door: UInt64
+    /// Written once by INIT, before any other request is answered.
+    private(set) var negotiated = Negotiated()
+    private let rootFileSystem: FileSystem
+
+    init(namespace: Namespace, options: SessionOptions, origin: any ChangeObserver) {
+        self.namespace = namespace
+        self.vfs = namespace.vfs
+        self.options = options
+        self.origin = origin
+        self.observed = ObservedFileSystems(observer: origin)
+        self.door = Session.lastDoor.add(1, ordering: .relaxed).newValue
+        let root = namespace.crossed(namespace.root)
+        self.nodes = NodeTable(root: root)
+        self.rootFileSystem = root.mount.fileSystem
+    }
+
+    private static let lastDoor = Atomic<UInt64>(0)
+
+    /// What an attempt gave.
+    enum Outcome: Sendable {
+        /// This many bytes of the reply buffer.
+        case reply(Int)
+        /// No answer is wanted.
+        case silent
+        /// ENOSYS: the kernel shall not ask this again on this connection.
+        case notImplemented
+
+        static let done = Outcome.reply(0)
+    }
+
+    /// What has happened in earlier runs of one request and must not happen again.
+    struct Progress {
+        var inode: Inode?
+        var count = 0
+    }
+
+    // MARK: Dispatch
+
+    /// Answers one request, into `reply`. ENOSYS of a filesystem never gets to the kernel, which
+    /// would not ask any filesystem again.
+    func perform(
+        _ request: Request, into reply: ReplyBuffer, by worker: Worker,
+        _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
+        do throws(Pause) {
+            return try dispatch(request, reply, worker, &progress)
+        } catch {
+            if case .failed(.ENOSYS) = error { throw .failed(.EOPNOTSUPP) }
+            throw error
+        }
+    }
+
+    private func dispatch(
+        _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
+        switch request.opcode {
+        case .lookup: return try lookup(request, reply)
+        case .forget, .forgetMany: return forget(request)
+        case .getAttributes: return try getAttributes(request, reply)
+        case .extendedStatus: return try extendedStatus(request, reply)
+        case .setAttributes: return try setAttributes(request, reply, worker)
+        case .readLink: return try readLink(request, reply)
+        case .makeSymbolicLink, .makeNode, .makeDirectory:
+            return try makeNode(request, reply, worker, &progress)
+        case .create: return try create(request, reply, worker, &progress)
+        case .createTemporary: return try createTemporary(request, reply, worker, &progress)
+        case .unlink, .removeDirectory: return try remove(request, worker)
+        case .rename, .rename2: return try rename(request, worker)
+        case .link: return try link(request, reply, worker, &progress)
+        case .open: return try open(request, reply, worker, &progress)
+        case .openDirectory: return try openDirectory(request, reply)
+        case .release: return release(request)
+        case .releaseDirectory: return .done
+        case .flush: return try flush(request)
+        case .read: return try read(request, reply)
+        case .write: return try write(request, reply, worker, &progress)
+        case .readDirectory: return try readDirectory(request, reply, plus: false)
+        case .readDirectoryPlus: return try readDirectory(request, reply, plus: true)
+        case .statistics: return try statistics(request, reply)
+        case .sync, .syncDirectory: return try sync(request)
+        case .syncFileSystem: return try syncFileSystem(request)
+        case .setExtendedAttribute:
+            return try setExtendedAttribute(request, worker, &progress)
+        case .getExtendedAttribute: return try getExtendedAttribute(request, reply)
+        case .listExtendedAttributes: return try listExtendedAttributes(request, reply)
+        case .removeExtendedAttribute: return try removeExtendedAttribute(request, worker)
+        case .getLock, .setLock, .setLockWaiting: return try lock(request, reply)
+        case .control: return try control(request, reply, worker)
+        case .allocate: return try allocate(request, worker)
+        case .seek: return try seek(request, reply)
+        case .copyRange, .copyRange64: return try copyRange(request, reply, worker)
+        case .initialize: return try initialize(request, reply)
+        case .interrupt:
+            parked.interrupt(request.arguments.u64(0))
+            return .silent
+        case .destroy: return .done
+        case .notifyReply: return .silent
+        // default_permissions: the kernel answers access(2) itself. Files have no block map, and
+        // are always ready.
+        case .access, .mapBlock, .poll: return .notImplemented
+        }
+    }
+
+    private func initialize(_ request: Request, _ reply: ReplyBuffer) throws(Pause) -> Outcome {
+        do throws(Errno) {
+            negotiated = try Negotiation.answer(request.arguments, options, into: reply)
+            return .reply(Wire.initReplySize)
+        } catch {
+            throw .failed(error)
+        }
+    }
+
+    // MARK: What requests have in common
+
+    @inline(__always)
+    func place(_ nodeID: UInt64) throws(Pause) -> Location {
+        guard let place = nodes.place(nodeID) else { throw .failed(.ESTALE) }
+        return place
+    }
+
+    /// The place, if it may be changed there.
+    @inline(__always)
+    func writable(_ nodeID: UInt64) throws(Pause) -> Location {
+        let place = try place(nodeID)
+        if place.mount.isReadOnly { throw .failed(.EROFS) }
+        return place
+    }
+
+    /// st_ino as the kernel shows it. One device number stands for all filesystems of the
+    /// namespace, so those of others than the root's get distinct upper bits.
+    @inline(__always)
+    func shownNumber(_ number: UInt64, of fileSystem: FileSystem) -> UInt64 {
+        guard fileSystem !== rootFileSystem else { return number }
+        return number ^ ((fileSystem.identity &- rootFileSystem.identity) << 48)
+    }
+
+    /// What stands at a name that was looked up: the mount over it, if there is one.
+    @inline(__always)
+    func crossed(_ inode: Inode, in directory: Location) -> Location {
+        let place = namespace.crossed(Location(mount: directory.mount, inode: inode))
+        if place.mount !== directory.mount { observed.add(place.mount.fileSystem) }
+        return place
+    }
+
+    func attributeTimeout(of fileSystem: FileSystem) -> WireTimeout {
+        fileSystem.dataIsCacheable ? options.attributeTimeout : .zero
+    }
+
+    /// struct fuse_entry_out. Counts the node as told; nothing may fail after it.
+    func putEntry(
+        _ place: Location, _ attributes: Attributes, at offset: Int, in reply: ReplyBuffer
+    ) throws(Pause) {
+        guard let reference = nodes.reference(place) else { throw .failed(.ENOENT) }
+        let fileSystem = place.mount.fileSystem
+        let entry = fileSystem.namesAreCacheable ? options.entryTimeout : .zero
+        let attribute = attributeTimeout(of: fileSystem)
+        reply.put(reference.nodeID, at: offset)
+        reply.put(reference.generation, at: offset + 8)
+        reply.put(entry.seconds, at: offset + 16)
+        reply.put(attribute.seconds, at: offset + 24)
+        reply.put(entry.nanoseconds, at: offset + 32)
+        reply.put(attribute.nanoseconds, at: offset + 36)
+        Wire.putAttributes(
+            attributes, number: shownNumber(attributes.number, of: fileSystem), at: offset + 40,
+            in: reply)
+    }
+
+    /// struct fuse_attr_out.
+    func attributesReply(
+        _ place: Location, _ attributes: Attributes, _ reply: ReplyBuffer
+    ) -> Outcome {
+        let timeout = attributeTimeout(of: place.mount.fileSystem)
+        reply.put(timeout.seconds, at: 0)
+        reply.put(timeout.nanoseconds, at: 8)
+        reply.put(UInt32(0), at: 12)
+        Wire.putAttributes(
+            attributes, number: shownNumber(attributes.number, of: place.mount.fileSystem),
+            at: 16, in: reply)
+        return .reply(Wire.attributesReplySize)
+    }
+
+    /// Who asks. The kernel has checked what they may do, and has taken away what they may not
+    /// keep (set-group-id), so to the filesystem they may do everything but use its reserve.
+    func caller(_ request: Request, _ worker: Worker) -> Caller {
+        if request.extensions.isEmpty, let cached = worker.caller,
+            cached.credentials.user == request.user, cached.credentials.group == request.group
+        {
+            return cached
+        }
+        let capabilities: Capabilities =
+            request.user == 0 ? .all : Capabilities.all.subtracting(.useReserve)
+        let caller = Caller(
+            Credentials(
+                user: request.user, group: request.group, groups: request.supplementaryGroups,
+                capabilities: capabilities),
+            origin: origin)
+        if request.extensions.isEmpty { worker.caller = caller }
+        return caller
+    }
+}
+
+/// What a thread keeps from one request to the next. Used by one thread at a time.
+final class Worker {
+    var caller: Caller?
+}

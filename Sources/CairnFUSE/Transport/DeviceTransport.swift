@@ -1,0 +1,101 @@
+// The plain way: read(2) and write(2) of /dev/fuse.
+//
+// Each thread reads a request, answers it to the end, and reads the next. What has to wait is
+// parked with its memory, and the thread goes on. The loop ends when the kernel lets go of the
+// mount (ENODEV).
+//
+// Threading: a loop belongs to one thread. A reply must go back over the descriptor that the
+// request came from.
+
+import CSystem
+import CairnBase
+import CairnVFS
+
+final class DeviceLoop {
+    private let session: Session
+    private let descriptor: Int32
+    private let worker = Worker()
+    private var memory: RequestMemory
+    private let reply: ReplyMemory
+
+    init(session: Session, descriptor: Int32) {
+        self.session = session
+        self.descriptor = descriptor
+        let transfer = session.options.maximumTransfer
+        memory = RequestMemory(capacity: transfer)
+        reply = ReplyMemory(capacity: transfer)
+    }
+
+    /// Serves until the mount is gone.
+    func run() {
+        while step() {}
+    }
+
+    /// Answers one request; false when there will be no more.
+    func step() -> Bool {
+        let count = cairn_read(descriptor, memory.bytes.baseAddress, memory.bytes.count)
+        if count < 0 {
+            // ENOENT: the request was withdrawn. EINTR, EAGAIN: nothing was read.
+            switch Errno(rawValue: Int32(-count)) {
+            case .EINTR, .EAGAIN, .ENOENT: return true
+            default: return false
+            }
+        }
+        guard count > 0 else { return false }
+        handle(UnsafeRawBufferPointer(rebasing: memory.bytes[..<Int(count)]))
+        return true
+    }
+
+    private func handle(_ message: UnsafeRawBufferPointer) {
+        let started = monotonicNanoseconds()
+        let request: Request
+        do throws(Errno) {
+            request = try Request.parse(message)
+        } catch {
+            if let header = Request.header(message) {
+                reply.send(.failure(error), to: header.unique, over: descriptor)
+            }
+            return
+        }
+        var progress = Session.Progress()
+        do throws(Pause) {
+            let outcome = try session.perform(
+                request, into: reply.body, by: worker, &progress)
+            reply.send(.success(outcome), to: request.unique, over: descriptor)
+            count(request, failed: false, since: started)
+        } catch {
+            switch error {
+            case .failed(let errno):
+                reply.send(.failure(errno), to: request.unique, over: descriptor)
+                count(request, failed: true, since: started)
+            case .wait(let wait):
+                let holder = take(request, message)
+                ParkedRequest.park(session, holder, progress, on: wait, started: started)
+            }
+        }
+    }
+
+    private func count(_ request: Request, failed: Bool, since started: UInt64) {
+        session.counters.count(
+            request.opcode, failed: failed, waited: false,
+            nanoseconds: monotonicNanoseconds() &- started)
+    }
+
+    /// Takes a request out of the loop: a small one is copied, a large one keeps the loop's
+    /// memory, and the loop gets new.
+    private func take(_ request: Request, _ message: UnsafeRawBufferPointer) -> DeviceMessage {
+        let copyLimit = 1 << 16
+        guard message.count <= copyLimit else {
+            let kept = memory
+            memory = RequestMemory(capacity: session.options.maximumTransfer)
+            return DeviceMessage(request, in: kept, descriptor: descriptor)
+        }
+        let copy = RequestMemory(capacity: message.count)
+        UnsafeMutableRawBufferPointer(rebasing: copy.bytes[..<message.count])
+            .copyMemory(from: message)
+        let bytes = UnsafeRawBufferPointer(rebasing: copy.bytes[..<message.count])
+        // The same bytes were parsed before.
+        let moved = (try? Request.parse(bytes)) ?? request
+        return DeviceMessage(moved, in: copy, descriptor: descriptor)
+    }
+}

@@ -1,0 +1,258 @@
+// Notifier: tells the kernel what changed by another door.
+//
+// The kernel keeps names, attributes and pages for long, because nothing changes behind its back
+// unnoticed: what a library call or another mount changes in a filesystem of our namespace is
+// announced to this observer, which asks the node table whether the kernel knows the inode, and
+// queues a notification. A thread of its own writes them: the kernel takes a directory's lock for
+// some, which a request that waits for us may hold.
+//
+// The queue is bounded and drops what is there already. When it is full, everything that the
+// kernel knows is invalidated instead.
+//
+// A regular file under the write-back cache is a special case: there the kernel believes its own
+// size and times, and no notification changes them. Two things help. A store of the file's last
+// byte makes the kernel's size grow. And the inode is pruned: unless it is open the kernel forgets
+// it and asks anew; while it is open, pruning is tried again from time to time.
+//
+// Threading: `lock` guards the queue; the observer's calls come from any thread and are short.
+
+import CSystem
+import CairnBase
+import CairnVFS
+import Glibc
+import Synchronization
+
+final class Notifier: ChangeObserver, @unchecked Sendable {
+    // Sendable: `lock` guards the queue; `session` and `descriptor` are set before it starts.
+
+    private enum Item: Hashable {
+        case entry(parent: UInt64, FileName)
+        case attributes(UInt64)
+        case data(UInt64, offset: UInt64, length: UInt64)
+        case grow(UInt64)
+        case prune(UInt64)
+    }
+
+    private let limit = 8192
+    private let lock = Lock()
+    private var queue: [Item] = []
+    private var queued: Set<Item> = []
+    private var overflowed = false
+    /// Of the thread: nodes that the kernel would not forget when they were pruned.
+    private var stubborn: Set<UInt64> = []
+    private var retryNanoseconds = firstRetry
+    private static let firstRetry: Int64 = 20_000_000
+    private static let lastRetry: Int64 = 5_000_000_000
+    private var isStopping = false
+    private let wakeups = Atomic<UInt32>(0)
+    private let sent = Atomic<UInt64>(0)
+    private weak var session: Session?
+    private var descriptor: Int32 = -1
+    private var thread: ServingThread?
+
+    var sentCount: UInt64 { sent.load(ordering: .relaxed) }
+
+    /// Starts the thread. False if there is none to be had.
+    func start(_ session: Session, descriptor: Int32) -> Bool {
+        self.session = session
+        self.descriptor = descriptor
+        thread = ServingThread(name: "cairn-notify") { [self] in run() }
+        return thread != nil
+    }
+
+    /// Ends the thread; what is queued is dropped, for the mount is gone.
+    func stop() {
+        lock.withLock { isStopping = true }
+        wake()
+        thread?.join()
+        thread = nil
+    }
+
+    // MARK: What others changed
+
+    func nameChanged(_ name: Name, in directory: Inode) {
+        guard let session else { return }
+        for node in session.nodes.numbers(of: directory) {
+            enqueue(.entry(parent: node, name.owned))
+            // The list of names that the kernel may keep.
+            enqueue(.data(node, offset: 0, length: 0))
+        }
+    }
+
+    func attributesChanged(_ inode: Inode) {
+        guard let session else { return }
+        for node in session.nodes.numbers(of: inode) {
+            enqueue(.attributes(node))
+            prune(node, inode, session)
+        }
+    }
+
+    func dataChanged(_ inode: Inode, offset: UInt64, length: UInt64?) {
+        guard let session else { return }
+        for node in session.nodes.numbers(of: inode) {
+            enqueue(.data(node, offset: offset, length: length ?? 0))
+            if keepsOwnSize(inode, session) { enqueue(.grow(node)) }
+            prune(node, inode, session)
+        }
+    }
+
+    private func keepsOwnSize(_ inode: Inode, _ session: Session) -> Bool {
+        inode.kind == .regular && session.negotiated.writebackCache
+    }
+
+    private func prune(_ node: UInt64, _ inode: Inode, _ session: Session) {
+        if keepsOwnSize(inode, session), session.negotiated.minor >= NotificationCode.pruneMinor {
+            enqueue(.prune(node))
+        }
+    }
+
+    private func enqueue(_ item: Item) {
+        let isNew: Bool = lock.withLock {
+            guard !overflowed, !queued.contains(item) else { return false }
+            if queue.count >= limit {
+                overflowed = true
+                queue = []
+                queued = []
+            } else {
+                queue.append(item)
+                queued.insert(item)
+            }
+            return true
+        }
+        if isNew { wake() }
+    }
+
+    private func wake() {
+        wakeups.add(1, ordering: .releasing)
+        withUnsafePointer(to: wakeups) { pointer in
+            _ = cairn_futex_wake(
+                UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt32.self), 1)
+        }
+    }
+
+    // MARK: The thread
+
+    private func run() {
+        while true {
+            let seen = wakeups.load(ordering: .acquiring)
+            let (items, isWholesale, isOver) = lock.withLock {
+                defer {
+                    queue = []
+                    queued = []
+                    overflowed = false
+                }
+                return (queue, overflowed, isStopping)
+            }
+            if isOver { return }
+            if isWholesale { invalidateAll() }
+            for item in items {
+                write(item)
+            }
+            guard items.isEmpty, !isWholesale else {
+                retryNanoseconds = Self.firstRetry
+                continue
+            }
+            let timeout = stubborn.isEmpty ? -1 : retryNanoseconds
+            let result = withUnsafePointer(to: wakeups) { pointer in
+                cairn_futex_wait(
+                    UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt32.self), seen, timeout)
+            }
+            if result == -Glibc.ETIMEDOUT { pruneAgain() }
+        }
+    }
+
+    /// What was open when it was pruned may be closed by now.
+    private func pruneAgain() {
+        retryNanoseconds = min(retryNanoseconds * 2, Self.lastRetry)
+        let nodes = stubborn
+        stubborn = []
+        for node in nodes where session?.nodes.retained(node) != nil {
+            write(.prune(node))
+        }
+    }
+
+    private func invalidateAll() {
+        guard let session else { return }
+        if session.negotiated.minor >= NotificationCode.epochMinor {
+            write(.incrementEpoch, size: 0) { _ in }
+        }
+        for (node, isRegular) in session.nodes.all() {
+            write(.data(node, offset: 0, length: 0))
+            if session.negotiated.minor >= NotificationCode.pruneMinor,
+                isRegular || session.negotiated.minor < NotificationCode.epochMinor
+            {
+                write(.prune(node))
+            }
+        }
+    }
+
+    private func write(_ item: Item) {
+        switch item {
+        case .entry(let parent, let name):
+            write(.invalidateEntry, size: 16 + name.bytes.count + 1) { body in
+                body.put(parent, at: 0)
+                body.put(UInt32(name.bytes.count), at: 8)
+                body.put(UInt32(0), at: 12)
+                name.bytes.withUnsafeBytes { body.put($0, at: 16) }
+                body.put(UInt8(0), at: 16 + name.bytes.count)
+            }
+        case .attributes(let node):
+            write(.invalidateInode, size: 24) { body in
+                body.put(node, at: 0)
+                body.put(Int64(-1), at: 8)
+                body.put(Int64(0), at: 16)
+            }
+        case .data(let node, let offset, let length):
+            write(.invalidateInode, size: 24) { body in
+                body.put(node, at: 0)
+                body.put(Int64(clamping: offset), at: 8)
+                body.put(Int64(clamping: length), at: 16)
+            }
+        case .grow(let node):
+            grow(node)
+        case .prune(let node):
+            if stubborn.count < limit { stubborn.insert(node) }
+            write(.prune, size: 24) { body in
+                body.put(UInt32(1), at: 0)
+                body.put(UInt32(0), at: 4)
+                body.put(UInt64(0), at: 8)
+                body.put(node, at: 16)
+            }
+        }
+    }
+
+    /// Stores the last byte where it is, which makes the kernel's size reach there. The byte's page
+    /// is then dropped again, for only that byte of it may be right.
+    private func grow(_ node: UInt64) {
+        guard let inode = session?.nodes.retained(node),
+            let size = try? inode.attributes().size, size > 0
+        else { return }
+        var byte: UInt8 = 0
+        let count = withUnsafeMutableBytes(of: &byte) { try? inode.read(into: $0, at: size - 1) }
+        guard count == 1 else { return }
+        write(.store, size: 25) { body in
+            body.put(node, at: 0)
+            body.put(size - 1, at: 8)
+            body.put(UInt32(1), at: 16)
+            body.put(UInt32(0), at: 20)
+            body.put(byte, at: 24)
+        }
+        write(.data(node, offset: size - 1, length: 1))
+    }
+
+    /// The kernel answers ENOENT where it does not know the node or name any more: fine.
+    private func write(
+        _ code: NotificationCode, size: Int, _ fill: (ReplyBuffer) -> Void
+    ) {
+        let total = Wire.replyHeaderSize + size
+        withUnsafeTemporaryAllocation(byteCount: total, alignment: 8) { bytes in
+            let message = ReplyBuffer(bytes: bytes)
+            message.put(UInt32(total), at: 0)
+            message.put(code.rawValue, at: 4)
+            message.put(UInt64(0), at: 8)
+            fill(ReplyBuffer(bytes: message.part(Wire.replyHeaderSize, size)))
+            _ = cairn_write(descriptor, bytes.baseAddress, total)
+        }
+        sent.add(1, ordering: .relaxed)
+    }
+}
