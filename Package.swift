@@ -67,6 +67,7 @@ let package = Package(
 
         // Proof
         proof("CairnVFSTests", of: ["CairnVFS", "CairnBase"]),
+        proof("CairnProcTests", of: ["CairnProc", "CairnRAM", "CairnVFS", "CairnBase"]),
         .testTarget(
             name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
             swiftSettings: swift),
