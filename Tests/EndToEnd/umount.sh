@@ -23,7 +23,8 @@ test_a_busy_mount_stays_and_says_who_uses_it() {
     mountRAM m
     (cd m && exec sleep 60) &
     user=$!
-    eventually test "$(readlink /proc/$user/cwd)" = "$work/m"
+    isThere() { [ "$(readlink "/proc/$user/cwd")" = "$work/m" ] && grep -q sleep "/proc/$user/comm"; }
+    eventually isThere
     expectFailure 1 "m: busy: used by sleep ($user)" cairn umount m
     grep -q "cairn umount -l" .errors
     echo still >m/file

@@ -2,6 +2,7 @@
 
 import CHost
 import CairnBase
+import CairnVFS
 import Glibc
 
 enum UmountCommand {
@@ -91,12 +92,14 @@ extension Unmounting {
     private static func attempt(
         _ path: FilePath, _ mount: KernelMount, lazily: Bool
     ) throws(Failure) {
-        do throws(Errno) {
+        do throws(MountFailure) {
             try unmount(path, lazily: lazily)
         } catch {
-            guard error == .EBUSY else {
-                let why = error == .EPERM ? "only root and who mounted it may unmount it" : nil
-                throw Failure(printable(path), why ?? error.description)
+            guard error.errno == .EBUSY else {
+                throw Failure(
+                    error.what, error.why,
+                    wayOut: error.errno == .EPERM
+                        ? "root may unmount it, and who mounted it" : nil)
             }
             let users = users(of: path)
             throw Failure(

@@ -64,6 +64,11 @@ extension MountService {
             "uptimeSeconds": .number(uptime),
             "fileSystems": composition.description,
             "operations": .array(figures.operations.map(\.json)),
+            "names": [
+                "kept": .count(vfs.dentries.count), "limit": .count(vfs.dentries.limit),
+                "hits": .count(vfs.dentries.hitCount), "misses": .count(vfs.dentries.missCount),
+                "evictions": .count(vfs.dentries.evictions),
+            ],
             "door": [
                 "transport": .string(figures.transport),
                 "protocol": .string("7.\(figures.protocolMinor)"),
