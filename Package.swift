@@ -10,12 +10,23 @@ let swift: [SwiftSetting] = [
     .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
 ]
 
-/// A floor of Swift code.
+/// A room of Swift code.
 func room(_ name: String, on below: [Target.Dependency] = [], path: String? = nil) -> Target {
     .target(name: name, dependencies: below, path: path, swiftSettings: swift)
 }
 
-/// The tests of a room.
+/// A room with a door to the street: a program.
+func program(_ name: String, on below: [Target.Dependency], path: String? = nil) -> Target {
+    .executableTarget(name: name, dependencies: below, path: path, swiftSettings: swift)
+}
+
+/// C code of our own.
+func shim(_ name: String, path: String? = nil) -> Target {
+    .target(
+        name: name, path: path, cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])])
+}
+
+/// Tests of one room.
 func proof(_ name: String, of rooms: [Target.Dependency]) -> Target {
     .testTarget(name: name, dependencies: rooms, swiftSettings: swift)
 }
@@ -27,11 +38,9 @@ let package = Package(
         .executable(name: "cairn", targets: ["cairn-command"]),
     ],
     targets: [
-        // C: system calls and constants that Swift's Glibc module lacks, and libraries.
-        .target(
-            name: "CSystem",
-            cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])]),
-        .target(name: "CHost", cSettings: [.define("_GNU_SOURCE")]),
+        // System calls and constants that Swift's Glibc module lacks, and libraries.
+        shim("CSystem"),
+        shim("CHost"),
         .systemLibrary(
             name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
@@ -42,7 +51,7 @@ let package = Package(
         // Floor 4
         room("CairnTree", on: ["CairnVFS", "CairnBase"]),
         // Floor 5
-        room("CairnRAM", on: ["CairnTree", "CairnVFS", "CairnBase"]),
+        room("CairnRAM", on: ["CairnTree", "CairnVFS", "CairnBase", "CSystem"]),
         room("CairnProc", on: ["CairnVFS", "CairnBase"]),
         // Floor 6
         room("CairnFUSE", on: ["CairnVFS", "CairnBase", "CSystem", "CLiburing"]),
@@ -51,25 +60,21 @@ let package = Package(
             "Cairn",
             on: ["CairnFUSE", "CairnProc", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
         // Floor 7
-        .executableTarget(
-            name: "cairn-command", dependencies: ["Cairn", "CSystem", "CHost"],
-            swiftSettings: swift),
-        .testTarget(
-            name: "CairnCommandTests", dependencies: ["cairn-command"], swiftSettings: swift),
-
+        program("cairn-command", on: ["Cairn", "CSystem", "CHost"]),
         // Figures beside peers: `make bench`.
-        .executableTarget(
-            name: "cairn-benchmarks", dependencies: ["Cairn", "CSystem"], path: "Benchmarks",
-            swiftSettings: swift),
+        program("cairn-benchmarks", on: ["Cairn", "CSystem"], path: "Benchmarks"),
 
         // Proof
+        shim("CTestCalls", path: "Tests/CTestCalls"),
+        room(
+            "CairnTestSupport", on: ["CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
+            path: "Tests/CairnTestSupport"),
         proof("CairnVFSTests", of: ["CairnVFS", "CairnBase"]),
-        .testTarget(
-            name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
-            swiftSettings: swift),
-
-        .testTarget(
-            name: "CairnFUSETests", dependencies: ["CairnFUSE", "CairnVFS", "CairnBase"],
-            swiftSettings: swift),
+        proof("CairnProcessTests", of: ["Cairn", "CairnBase"]),
+        proof(
+            "CairnTreeTests",
+            of: ["CairnTestSupport", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
+        proof("CairnFUSETests", of: ["CairnFUSE", "CairnVFS", "CairnBase", "CTestCalls"]),
+        proof("CairnCommandTests", of: ["cairn-command"]),
     ]
 )

@@ -4,6 +4,7 @@ import Cairn
 import CSystem
 import Glibc
 
+
 /// A tree in the library and the same tree on tmpfs.
 struct LibraryContest {
     let process: Process
@@ -14,7 +15,7 @@ struct LibraryContest {
     init(host: String) throws {
         self.host = host
         let vfs = VFS()
-        let root = RAMFileSystemType.make(in: vfs)
+        let root = try RAMFileSystemType.open(in: vfs)
         let namespace = try Namespace(vfs: vfs, root: root)
         process = try Process(in: namespace)
         try build()
@@ -55,16 +56,14 @@ struct LibraryContest {
                 "stat, 8 parts",
                 { for _ in 0..<$0 { _ = try? process.stat(path) } },
                 { count in
-                    var status = Glibc.stat()
-                    for _ in 0..<count { Glibc.stat(hostPath, &status) }
+                    for _ in 0..<count { hostStat(hostPath) }
                 }
             ),
             (
                 "stat of a missing name",
                 { for _ in 0..<$0 { _ = try? process.stat(missing) } },
                 { count in
-                    var status = Glibc.stat()
-                    for _ in 0..<count { Glibc.stat(hostMissing, &status) }
+                    for _ in 0..<count { hostStat(hostMissing) }
                 }
             ),
             (
@@ -191,4 +190,9 @@ struct LibraryContest {
         printTable(
             "Library, two threads on different files beside one", ["call", "ratio", "range"], rows)
     }
+}
+
+private func hostStat(_ path: String) {
+    var status = stat()
+    stat(path, &status)
 }

@@ -8,14 +8,13 @@ import Glibc
 @main
 struct Main {
     static func main() throws {
-        setlinebuf(stdout)
         let arguments = CommandLine.arguments.dropFirst()
         switch arguments.first {
         case "library":
             let parent = arguments.dropFirst().first ?? "/dev/shm"
             let directory = "\(parent)/cairn-benchmarks-\(getpid())"
             guard mkdir(directory, 0o755) == 0 else {
-                fputs("cairn-benchmarks: \(directory): cannot be made\n", stderr)
+                complain("\(directory): cannot be made")
                 exit(1)
             }
             defer { remove(tree: directory) }
@@ -23,16 +22,23 @@ struct Main {
         case "scale":
             try ScaleBenchmark().run()
         default:
-            fputs("usage: cairn-benchmarks library [DIRECTORY] | scale\n", stderr)
+            complain("usage: cairn-benchmarks library [DIRECTORY] | scale")
             exit(2)
         }
     }
 
-    /// Removes what the benchmark made on the host.
+    private static func complain(_ text: String) {
+        let line = "cairn-benchmarks: \(text)\n"
+        write(2, line, line.utf8.count)
+    }
+
+    /// Removes what the benchmark made on the host: a few directories, one in the other.
     private static func remove(tree: String) {
-        _ = nftw(tree, { path, _, _, _ in
-            if let path { _ = Glibc.remove(path) }
-            return 0
-        }, 16, FTW_DEPTH.rawValue | FTW_PHYS.rawValue)
+        for name in ["/a/b/c/d/e/f/g/file", "/two", "/one", "/a/new"] { unlink(tree + name) }
+        var parts = ["", "a", "b", "c", "d", "e", "f", "g"]
+        while !parts.isEmpty {
+            rmdir(tree + parts.joined(separator: "/"))
+            parts.removeLast()
+        }
     }
 }

@@ -29,11 +29,11 @@ struct ScaleBenchmark {
         var rows: [Row] = []
         for count in [1, 100, 10_000] {
             let vfs = VFS()
-            let namespace = try Namespace(vfs: vfs, root: RAMFileSystemType.make(in: vfs))
+            let namespace = try Namespace(vfs: vfs, root: try RAMFileSystemType.open(in: vfs))
             let process = try Process(in: namespace)
             for index in 0..<count {
                 try process.makeDirectory(Path("/m\(index)"))
-                try process.mount(RAMFileSystemType.make(in: vfs), at: Path("/m\(index)"))
+                try process.mount(try RAMFileSystemType.open(in: vfs), at: Path("/m\(index)"))
                 try process.makeDirectory(Path("/m\(index)/dir"))
                 try process.close(try process.open(Path("/m\(index)/dir/file"), [.create]))
             }
@@ -47,11 +47,10 @@ struct ScaleBenchmark {
             rows.append(
                 Row(
                     name: "\(count)",
-                    figures: [times[times.count / 2], times[times.count * 99 / 100]].map {
-                        nanosecondsText(Double($0))
-                    } + [cold[cold.count / 2], cold[cold.count * 99 / 100]].map {
-                        nanosecondsText(Double($0))
-                    }))
+                    figures: [
+                        times[times.count / 2], times[times.count * 99 / 100],
+                        cold[cold.count / 2], cold[cold.count * 99 / 100],
+                    ].map { nanosecondsText(Double($0)) }))
             process.exit()
             try namespace.close()
         }
@@ -65,7 +64,7 @@ struct ScaleBenchmark {
     private func directories() throws {
         var rows: [Row] = []
         let vfs = VFS()
-        let namespace = try Namespace(vfs: vfs, root: RAMFileSystemType.make(in: vfs))
+        let namespace = try Namespace(vfs: vfs, root: try RAMFileSystemType.open(in: vfs))
         let process = try Process(in: namespace)
         for count in [1_000, 1_000_000] {
             let place = Path("/d\(count)")
@@ -93,7 +92,7 @@ struct ScaleBenchmark {
                 byteCount: 32 << 10, alignment: 8)
             defer { buffer.deallocate() }
             let calls = sample(count / 1000 + 8) { _ in
-                _ = try? process.directoryRecords(from: directory, into: buffer)
+                _ = try? process.directoryRecords(directory, into: buffer)
             }
             rows.append(
                 Row(
@@ -120,7 +119,7 @@ struct ScaleBenchmark {
     private func memory() throws {
         let before = residentBytes()
         let vfs = VFS()
-        let namespace = try Namespace(vfs: vfs, root: RAMFileSystemType.make(in: vfs))
+        let namespace = try Namespace(vfs: vfs, root: try RAMFileSystemType.open(in: vfs))
         let process = try Process(in: namespace)
         let idle = residentBytes()
         let content = [UInt8](repeating: 7, count: 1024)
@@ -160,7 +159,8 @@ struct ScaleBenchmark {
         defer { fclose(file) }
         var line = [CChar](repeating: 0, count: 128)
         guard fgets(&line, 128, file) != nil else { return 0 }
-        let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let bytes = line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        let text = String(decoding: bytes, as: UTF8.self)
         let pages = text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
         return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
     }

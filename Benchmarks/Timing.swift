@@ -91,7 +91,7 @@ func printTable(_ title: String, _ heading: [String], _ rows: [Row]) {
     for row in rows {
         print("| \(row.name) | " + row.figures.joined(separator: " | ") + " |")
     }
-    fflush(stdout)
+    fflush(nil)
 }
 
 func nanosecondsText(_ value: Double) -> String {

@@ -79,22 +79,27 @@ public final class FUSEMount: @unchecked Sendable {
             maximumReadAhead: UInt32(clamping: options.readAheadKiB * 1024))
     }
 
+    private static let ringParameter = "/sys/module/fuse/parameters/enable_uring"
+
     /// Whether the kernel's administrator lets FUSE use io_uring.
+    private static var ringIsAllowed: Bool {
+        var text = [CChar](repeating: 0, count: 8)
+        return cairn_read_text(ringParameter, &text, text.count) > 0
+            && text[0] == CChar(UInt8(ascii: "Y")) && RingLoop.isPossible
+    }
+
     private static func ringIsWanted(
         _ options: FUSEMountOptions
     ) throws(MountFailure) -> Bool {
-        let place = "/sys/module/fuse/parameters/enable_uring"
-        var text = [CChar](repeating: 0, count: 8)
-        let isEnabled =
-            cairn_read_text(place, &text, text.count) > 0 && text[0] == CChar(UInt8(ascii: "Y"))
         switch options.transport {
         case .device: return false
-        case .automatic: return false
+        case .automatic: return ringIsAllowed
         case .ioUring:
-            guard isEnabled else {
+            guard ringIsAllowed else {
                 throw MountFailure(
                     .EOPNOTSUPP, "io_uring",
-                    "the kernel does not let FUSE use it; turn it on with: echo Y > \(place)")
+                    "the kernel does not let FUSE use it; turn it on with: "
+                        + "echo Y > \(ringParameter)")
             }
             return true
         }
@@ -104,22 +109,42 @@ public final class FUSEMount: @unchecked Sendable {
 
     /// Answers requests until the mount is gone, and what is in flight is finished.
     public func serve() {
-        var threads: [ServingThread] = []
-        for number in 1..<max(options.threadCount, 1) {
-            let thread = ServingThread(name: "cairn-fuse-\(number)") { [self] in
-                serveDevice(clone: true)
-            }
-            if let thread { threads.append(thread) }
+        let loops: [@Sendable () -> Void] = usesRing ? ringLoops() : deviceLoops()
+        // Forgets and interrupts come over the device in any case.
+        let device = DeviceLoop(session: session, descriptor: kernel.descriptor)
+        let threads = loops.enumerated().compactMap { number, loop in
+            ServingThread(name: "cairn-fuse-\(number + 1)", loop)
         }
-        serveDevice(clone: false)
+        device.run()
         for thread in threads {
             thread.join()
         }
         end()
     }
 
-    private func serveDevice(clone: Bool) {
-        DeviceLoop(session: session, descriptor: kernel.descriptor).run()
+    private func deviceLoops() -> [@Sendable () -> Void] {
+        let (session, descriptor) = (session, kernel.descriptor)
+        return (1..<max(options.threadCount, 1)).map { _ in
+            { DeviceLoop(session: session, descriptor: descriptor).run() }
+        }
+    }
+
+    /// One loop a processor, on that processor; with fewer threads, each has several queues.
+    private func ringLoops() -> [@Sendable () -> Void] {
+        let queues = Int(cairn_possible_processor_count())
+        let processors = min(Int(cairn_processor_count()), queues)
+        let count = options.threads > 0 ? min(options.threads, queues) : processors
+        let (session, descriptor) = (session, kernel.descriptor)
+        return (0..<count).map { number in
+            let served = stride(from: number, to: queues, by: count).map { UInt16($0) }
+            let processor = count == queues ? Int32(number) : nil
+            return {
+                RingLoop(
+                    session: session, descriptor: descriptor, queueIDs: served,
+                    processor: processor
+                ).run()
+            }
+        }
     }
 
     /// The kernel has let go: nobody hears answers any more.
@@ -127,9 +152,10 @@ public final class FUSEMount: @unchecked Sendable {
         session.parked.cancelAllAndWait()
         observed.removeAll()
         notifier.stop()
-        for opening in session.openings.removeAll() {
-            opening.close()
+        for file in session.openings.removeAll() {
+            file.opening?.close()
         }
+        session.releaseAllLocks()
         session.nodes.forgetAll()
         hasEnded.store(true, ordering: .releasing)
         _ = cairn_close(kernel.descriptor)

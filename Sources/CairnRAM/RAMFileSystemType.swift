@@ -61,6 +61,13 @@ public struct RAMFileSystemType: FileSystemType {
         return TreeFileSystem(typeName: "mfs_ram", time: time, store: store)
     }
 
+    /// An empty filesystem in memory, ready to be mounted. `size` in bytes; 0: no limit.
+    public static func open(size: UInt64 = 0, in vfs: VFS) throws(Errno) -> FileSystem {
+        let fileSystem = make(size: size, time: vfs.time)
+        try blocking { () throws(Pause) in try fileSystem.start() }
+        return fileSystem
+    }
+
     private func takeNumber(
         _ key: String, radix: Int, from options: inout MountOptionList
     ) throws(MountFailure) -> UInt32? {

@@ -243,8 +243,9 @@ final class DescriptorTable: @unchecked Sendable {
         else { return nil }
         used[index / 64] &= ~(1 << UInt64(index % 64))
         setCloseOnExec(index, false)
-        let file = Unmanaged<OpenFile>.fromOpaque(pointer)
+        // A reference of one's own first: with no section open, retiring releases at once.
+        let file = Unmanaged<OpenFile>.fromOpaque(pointer).takeUnretainedValue()
         Epoch.retire(Unmanaged<AnyObject>.fromOpaque(pointer))
-        return file.takeUnretainedValue()
+        return file
     }
 }

@@ -26,7 +26,7 @@ struct WalkOptions: OptionSet {
     static let parent = WalkOptions(rawValue: 2)
     /// The last part may be missing (open with O_CREAT).
     static let mayBeMissing = WalkOptions(rawValue: 4)
-    /// An empty path is the base itself (AT_EMPTY_PATH).
+    /// An empty path is the base itself (AT_EMPTY_PATH), if that is a descriptor.
     static let emptyIsBase = WalkOptions(rawValue: 8)
 }
 

@@ -54,7 +54,7 @@ import Testing
         child.exec()
         #expect(try child.get(stays, 1) == "0")
         expect(.EBADF) { () throws(Errno) in _ = try child.get(goes, 1) }
-        #expect(try p.get(goes, 1) == "1")
+        #expect(try p.get(goes, 1) == "0")
         child.exit()
     }
 

@@ -78,19 +78,19 @@ import Testing
     @Test func asyncCallsSuspendAndGoOn() async throws {
         let p = p
         let held = held
-        async let size = p.stat("/held/file").size
+        let task = Task { () async throws -> UInt64 in try await p.stat("/held/file").size }
         let text = try await contentAsync("/file")
         #expect(text == "text")
         while held.waiting == 0 { await Task.yield() }
         held.letGo()
-        #expect(try await size == 4)
+        #expect(try await task.value == 4)
         held.end()
     }
 
     @Test func cancelledTaskEndsItsCallWithEINTR() async throws {
         let p = p
         let held = held
-        let task = Task { () throws -> UInt64 in try await p.stat("/held/file").size }
+        let task = Task { () async throws -> UInt64 in try await p.stat("/held/file").size }
         while held.waiting == 0 { await Task.yield() }
         task.cancel()
         await #expect(throws: Errno.EINTR) { try await task.value }

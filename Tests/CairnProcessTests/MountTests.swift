@@ -17,7 +17,7 @@ import Testing
     }
 
     @Test func mountCoversAndUncovers() throws {
-        try p.mount(world.freshFileSystem(), at: "/mnt")
+        try p.mount(try world.freshFileSystem(), at: "/mnt")
         expect(.ENOENT) { () throws(Errno) in _ = try p.stat("/mnt/below") }
         try p.make("/mnt/above")
         #expect(try p.names("/mnt") == ["above"])
@@ -29,12 +29,12 @@ import Testing
     }
 
     @Test func mountsStackAndNest() throws {
-        try p.mount(world.freshFileSystem(), at: "/mnt")
+        try p.mount(try world.freshFileSystem(), at: "/mnt")
         try p.make("/mnt/first")
-        try p.mount(world.freshFileSystem(), at: "/mnt")
+        try p.mount(try world.freshFileSystem(), at: "/mnt")
         try p.make("/mnt/second")
         try p.makeDirectory("/mnt/deeper")
-        try p.mount(world.freshFileSystem(), at: "/mnt/deeper")
+        try p.mount(try world.freshFileSystem(), at: "/mnt/deeper")
         expect(.EBUSY) { () throws(Errno) in try p.unmount("/mnt") }
         #expect(try p.stat("/mnt/deeper/../second").kind == .regular)
         try p.unmount("/mnt/deeper")
@@ -45,7 +45,7 @@ import Testing
     }
 
     @Test func usedMountIsBusyUntilItIsNot() throws {
-        try p.mount(world.freshFileSystem(), at: "/mnt")
+        try p.mount(try world.freshFileSystem(), at: "/mnt")
         try p.make("/mnt/file", "text")
         let file = try p.open("/mnt/file", .readOnly)
         expect(.EBUSY) { () throws(Errno) in try p.unmount("/mnt") }
@@ -97,9 +97,9 @@ import Testing
     }
 
     @Test func mountsMoveWithWhatStandsOnThem() throws {
-        try p.mount(world.freshFileSystem(), at: "/mnt")
+        try p.mount(try world.freshFileSystem(), at: "/mnt")
         try p.makeDirectory("/mnt/inner")
-        try p.mount(world.freshFileSystem(), at: "/mnt/inner")
+        try p.mount(try world.freshFileSystem(), at: "/mnt/inner")
         try p.make("/mnt/inner/file")
         try p.makeDirectory("/to")
         expect(.ELOOP) { () throws(Errno) in try p.moveMount("/mnt", to: "/mnt/inner") }
@@ -110,7 +110,7 @@ import Testing
 
     @Test func mountPointsCannotBeRemoved() throws {
         try p.makeDirectory("/dir")
-        try p.mount(world.freshFileSystem(), at: "/dir")
+        try p.mount(try world.freshFileSystem(), at: "/dir")
         expect(.EBUSY) { () throws(Errno) in try p.removeDirectory("/dir") }
         expect(.EBUSY) { () throws(Errno) in try p.rename("/dir", to: "/other") }
         expect(.EXDEV) { () throws(Errno) in try p.rename("/mnt/below", to: "/dir/x") }
@@ -120,13 +120,13 @@ import Testing
 
     @Test func onlyAdministratorsMount() throws {
         let user = try world.user(1000)
-        let fresh = world.freshFileSystem()
+        let fresh = try world.freshFileSystem()
         expect(.EPERM) { () throws(Errno) in try user.mount(fresh, at: "/mnt") }
         expect(.EPERM) { () throws(Errno) in try user.unmount("/mnt") }
     }
 
     @Test func namespacesHaveTablesOfTheirOwn() throws {
-        try p.mount(world.freshFileSystem(), at: "/mnt")
+        try p.mount(try world.freshFileSystem(), at: "/mnt")
         try p.make("/mnt/shared")
         let copy = try world.namespace.copy()
         let other = try Process(in: copy)

@@ -12,7 +12,7 @@ final class World {
 
     init() throws {
         vfs = VFS(time: time)
-        namespace = try Namespace(vfs: vfs, root: RAMFileSystemType.make(in: vfs))
+        namespace = try Namespace(vfs: vfs, root: try RAMFileSystemType.open(in: vfs))
         root = try Process(in: namespace)
     }
 
@@ -23,7 +23,9 @@ final class World {
             credentials: Credentials(user: user, group: group ?? user, groups: groups))
     }
 
-    func freshFileSystem() -> FileSystem { RAMFileSystemType.make(in: vfs) }
+    func freshFileSystem() throws(Errno) -> FileSystem {
+        try RAMFileSystemType.open(in: vfs)
+    }
 }
 
 extension Process {
@@ -83,6 +85,3 @@ func expect(
     }
 }
 
-extension Permissions: @retroactive ExpressibleByIntegerLiteral {
-    public init(integerLiteral value: UInt32) { self.init(rawValue: value) }
-}

@@ -128,6 +128,8 @@ enum OpenFlag {
 enum NotificationCode: Int32, Sendable {
     case invalidateInode = 2
     case invalidateEntry = 3
+    /// FUSE_NOTIFY_STORE: these are the file's bytes.
+    case store = 4
     /// FUSE_NOTIFY_INC_EPOCH: every name is to be asked for again.
     case incrementEpoch = 8
     /// FUSE_NOTIFY_PRUNE: nodes that nobody uses are to be forgotten.

@@ -50,6 +50,13 @@ final class NodeTable: @unchecked Sendable {
         return shards[shard(of: nodeID)].place(slot(of: nodeID), nodeID)
     }
 
+    /// The inode that a number stands for, for one who is not answering the kernel: safe while
+    /// the node may be forgotten meanwhile.
+    func retained(_ nodeID: UInt64) -> Inode? {
+        if nodeID == Self.rootID { return root.inode }
+        return shards[shard(of: nodeID)].retained(slot(of: nodeID), nodeID)
+    }
+
     /// The kernel is about to be told of this place once more. Nil if the file is gone already.
     func reference(_ place: Location) -> Reference? {
         if place.inode === root.inode, place.mount === root.mount || !place.inode.isDirectory {
@@ -84,6 +91,9 @@ final class NodeTable: @unchecked Sendable {
     func all() -> [(nodeID: UInt64, isRegular: Bool)] {
         [(Self.rootID, false)] + shards.flatMap { $0.all() }
     }
+
+    /// Every inode that the kernel knows, the root's included.
+    var inodes: [Inode] { [root.inode] + shards.flatMap { $0.inodes } }
 
     /// The kernel has let go of everything.
     func forgetAll() {
@@ -174,6 +184,10 @@ private final class Shard: @unchecked Sendable {
             let inode = node.pointee.inode, let mount = node.pointee.mount
         else { return nil }
         return Location(mount: mount.takeUnretainedValue(), inode: inode.takeUnretainedValue())
+    }
+
+    func retained(_ slot: Int, _ nodeID: UInt64) -> Inode? {
+        lock.withLock { place(slot, nodeID)?.inode }
     }
 
     private func takeSlot() -> Int? {
@@ -312,6 +326,15 @@ private final class Shard: @unchecked Sendable {
                     node.pointee.nodeID.load(ordering: .relaxed),
                     inode.takeUnretainedValue().kind == .regular
                 )
+            }
+        }
+    }
+
+    var inodes: [Inode] {
+        lock.withLock {
+            table.compactMap { entry in
+                guard entry >= 0 else { return nil }
+                return address(Int(entry))?.pointee.inode?.takeUnretainedValue()
             }
         }
     }

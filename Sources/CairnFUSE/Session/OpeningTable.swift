@@ -1,4 +1,5 @@
-// The handles of files whose data goes through an `Opening`, such as procfs's. Others have none.
+// The handles of open files. Only those have one whose data goes through an `Opening`, such as
+// procfs's, and all where locks are shared with other doors.
 //
 // Threading: one lock, held to find or change an entry only.
 
@@ -7,33 +8,43 @@ import CairnVFS
 
 final class OpeningTable: @unchecked Sendable {
     // Sendable: `lock` guards the fields.
+    struct OpenFile {
+        var opening: Opening?
+        /// Who took locks through this handle, as the kernel numbers owners.
+        var lockOwners: Set<UInt64> = []
+    }
+
     private let lock = Lock()
-    private var openings: [UInt64: Opening] = [:]
+    private var files: [UInt64: OpenFile] = [:]
     private var lastHandle: UInt64 = 0
 
-    /// Never 0, which stands for "no opening".
-    func add(_ opening: Opening) -> UInt64 {
+    /// Never 0, which stands for "no handle".
+    func add(_ opening: Opening?) -> UInt64 {
         lock.withLock {
             lastHandle += 1
-            openings[lastHandle] = opening
+            files[lastHandle] = OpenFile(opening: opening)
             return lastHandle
         }
     }
 
     @inline(__always)
     func find(_ handle: UInt64) -> Opening? {
-        handle == 0 ? nil : lock.withLock { openings[handle] }
+        handle == 0 ? nil : lock.withLock { files[handle]?.opening }
     }
 
-    func remove(_ handle: UInt64) -> Opening? {
-        handle == 0 ? nil : lock.withLock { openings.removeValue(forKey: handle) }
+    func note(_ owner: UInt64, lockedThrough handle: UInt64) {
+        lock.withLock { _ = files[handle]?.lockOwners.insert(owner) }
+    }
+
+    func remove(_ handle: UInt64) -> OpenFile? {
+        handle == 0 ? nil : lock.withLock { files.removeValue(forKey: handle) }
     }
 
     /// Takes everything out, for the end of the connection.
-    func removeAll() -> [Opening] {
+    func removeAll() -> [OpenFile] {
         lock.withLock {
-            defer { openings = [:] }
-            return Array(openings.values)
+            defer { files = [:] }
+            return Array(files.values)
         }
     }
 }

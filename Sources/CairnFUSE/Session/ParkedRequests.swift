@@ -156,6 +156,12 @@ final class ParkedRequests: @unchecked Sendable {
 
     var count: Int { lock.withLock { table.count } }
 
+    func cancelAll() {
+        for request in lock.withLock({ Array(table.values) }) {
+            request.cancel()
+        }
+    }
+
     /// Cancels all, and returns when each is answered.
     func cancelAllAndWait() {
         let gate = SharedGate()

@@ -31,7 +31,7 @@ extension Session {
             flags.remove(.keepCache)
         }
         if !options.sharesLocks { flags.insert(.noFlush) }
-        let handle = opening.map { openings.add($0) } ?? 0
+        let handle = opening != nil || options.sharesLocks ? openings.add(opening) : 0
         reply.put(handle, at: offset)
         reply.put(flags.rawValue, at: offset + 8)
         reply.put(UInt32(0), at: offset + 12)
@@ -72,12 +72,10 @@ extension Session {
         return .reply(Wire.openReplySize)
     }
 
-    func release(_ request: Request) throws(Pause) -> Outcome {
-        if let opening = openings.remove(request.arguments.u64(0)) {
-            opening.close()
-        }
-        if request.arguments.u32(12) & WireFlag.releaseUnlocks != 0 {
-            try releaseWholeFileLock(request)
+    func release(_ request: Request) -> Outcome {
+        if let file = openings.remove(request.arguments.u64(0)) {
+            if options.sharesLocks { releaseLocks(request, of: file) }
+            file.opening?.close()
         }
         return .done
     }

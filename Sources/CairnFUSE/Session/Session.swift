@@ -30,6 +30,8 @@ final class Session: @unchecked Sendable {
     /// Who is named as origin of our changes.
     let origin: any ChangeObserver
     let observed: ObservedFileSystems
+    /// Tells owners of locks of this session from those of others.
+    let door: UInt64
     /// Written once by INIT, before any other request is answered.
     private(set) var negotiated = Negotiated()
     private let rootFileSystem: FileSystem
@@ -40,10 +42,13 @@ final class Session: @unchecked Sendable {
         self.options = options
         self.origin = origin
         self.observed = ObservedFileSystems(observer: origin)
+        self.door = Session.lastDoor.add(1, ordering: .relaxed).newValue
         let root = namespace.crossed(namespace.root)
         self.nodes = NodeTable(root: root)
         self.rootFileSystem = root.mount.fileSystem
     }
+
+    private static let lastDoor = Atomic<UInt64>(0)
 
     /// What an attempt gave.
     enum Outcome: Sendable {
@@ -98,7 +103,7 @@ final class Session: @unchecked Sendable {
         case .link: return try link(request, reply, worker, &progress)
         case .open: return try open(request, reply, worker, &progress)
         case .openDirectory: return try openDirectory(request, reply)
-        case .release: return try release(request)
+        case .release: return release(request)
         case .releaseDirectory: return .done
         case .flush: return try flush(request)
         case .read: return try read(request, reply)

@@ -10,14 +10,16 @@
 // kernel knows is invalidated instead.
 //
 // A regular file under the write-back cache is a special case: there the kernel believes its own
-// size and times and no notification changes that. The inode is then also pruned: unless it is
-// open, the kernel forgets it and asks anew. While it is open, its old size stays.
+// size and times, and no notification changes them. Two things help. A store of the file's last
+// byte makes the kernel's size grow. And the inode is pruned: unless it is open the kernel forgets
+// it and asks anew; while it is open, pruning is tried again from time to time.
 //
 // Threading: `lock` guards the queue; the observer's calls come from any thread and are short.
 
 import CSystem
 import CairnBase
 import CairnVFS
+import Glibc
 import Synchronization
 
 final class Notifier: ChangeObserver, @unchecked Sendable {
@@ -27,6 +29,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         case entry(parent: UInt64, FileName)
         case attributes(UInt64)
         case data(UInt64, offset: UInt64, length: UInt64)
+        case grow(UInt64)
         case prune(UInt64)
     }
 
@@ -35,6 +38,11 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     private var queue: [Item] = []
     private var queued: Set<Item> = []
     private var overflowed = false
+    /// Of the thread: nodes that the kernel would not forget when they were pruned.
+    private var stubborn: Set<UInt64> = []
+    private var retryNanoseconds = firstRetry
+    private static let firstRetry: Int64 = 20_000_000
+    private static let lastRetry: Int64 = 5_000_000_000
     private var isStopping = false
     private let wakeups = Atomic<UInt32>(0)
     private let sent = Atomic<UInt64>(0)
@@ -83,14 +91,17 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         guard let session else { return }
         for node in session.nodes.numbers(of: inode) {
             enqueue(.data(node, offset: offset, length: length ?? 0))
+            if keepsOwnSize(inode, session) { enqueue(.grow(node)) }
             prune(node, inode, session)
         }
     }
 
+    private func keepsOwnSize(_ inode: Inode, _ session: Session) -> Bool {
+        inode.kind == .regular && session.negotiated.writebackCache
+    }
+
     private func prune(_ node: UInt64, _ inode: Inode, _ session: Session) {
-        if inode.kind == .regular, session.negotiated.writebackCache,
-            session.negotiated.minor >= NotificationCode.pruneMinor
-        {
+        if keepsOwnSize(inode, session), session.negotiated.minor >= NotificationCode.pruneMinor {
             enqueue(.prune(node))
         }
     }
@@ -137,12 +148,26 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
             for item in items {
                 write(item)
             }
-            if items.isEmpty, !isWholesale {
-                withUnsafePointer(to: wakeups) { pointer in
-                    _ = cairn_futex_wait(
-                        UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt32.self), seen, -1)
-                }
+            guard items.isEmpty, !isWholesale else {
+                retryNanoseconds = Self.firstRetry
+                continue
             }
+            let timeout = stubborn.isEmpty ? -1 : retryNanoseconds
+            let result = withUnsafePointer(to: wakeups) { pointer in
+                cairn_futex_wait(
+                    UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt32.self), seen, timeout)
+            }
+            if result == -Glibc.ETIMEDOUT { pruneAgain() }
+        }
+    }
+
+    /// What was open when it was pruned may be closed by now.
+    private func pruneAgain() {
+        retryNanoseconds = min(retryNanoseconds * 2, Self.lastRetry)
+        let nodes = stubborn
+        stubborn = []
+        for node in nodes where session?.nodes.retained(node) != nil {
+            write(.prune(node))
         }
     }
 
@@ -183,7 +208,10 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
                 body.put(Int64(clamping: offset), at: 8)
                 body.put(Int64(clamping: length), at: 16)
             }
+        case .grow(let node):
+            grow(node)
         case .prune(let node):
+            if stubborn.count < limit { stubborn.insert(node) }
             write(.prune, size: 24) { body in
                 body.put(UInt32(1), at: 0)
                 body.put(UInt32(0), at: 4)
@@ -191,6 +219,25 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
                 body.put(node, at: 16)
             }
         }
+    }
+
+    /// Stores the last byte where it is, which makes the kernel's size reach there. The byte's page
+    /// is then dropped again, for only that byte of it may be right.
+    private func grow(_ node: UInt64) {
+        guard let inode = session?.nodes.retained(node),
+            let size = try? inode.attributes().size, size > 0
+        else { return }
+        var byte: UInt8 = 0
+        let count = withUnsafeMutableBytes(of: &byte) { try? inode.read(into: $0, at: size - 1) }
+        guard count == 1 else { return }
+        write(.store, size: 25) { body in
+            body.put(node, at: 0)
+            body.put(size - 1, at: 8)
+            body.put(UInt32(1), at: 16)
+            body.put(UInt32(0), at: 20)
+            body.put(byte, at: 24)
+        }
+        write(.data(node, offset: size - 1, length: 1))
     }
 
     /// The kernel answers ENOENT where it does not know the node or name any more: fine.

@@ -153,6 +153,8 @@ public final class Process: @unchecked Sendable {
     ) throws(Pause) -> Value {
         try Epoch.section { () throws(Pause) in
             let credentials = credentialsCell.borrowed.takeUnretainedValue()
+            var options = options
+            if descriptor == .workingDirectory { options.remove(.emptyIsBase) }
             let root = rootCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
             var walk = PathWalk(
                 namespace: namespace, credentials: credentials, root: root,

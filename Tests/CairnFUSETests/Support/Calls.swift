@@ -1,5 +1,6 @@
 // System calls as tests like them.
 
+import CTestCalls
 import Glibc
 
 /// The bytes of a file; nil if it cannot be opened or read.
@@ -38,6 +39,14 @@ func status(_ path: String) -> stat? {
     return stat(path, &result) == 0 ? result : nil
 }
 
+/// readlink(2); nil if it failed.
+func linkTarget(_ path: String) -> String? {
+    var target = [CChar](repeating: 0, count: 4096)
+    let length = readlink(path, &target, target.count)
+    guard length >= 0 else { return nil }
+    return String(decoding: target[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
 /// The names in a directory, sorted, without "." and "..".
 func names(_ path: String) -> [String]? {
     guard let directory = opendir(path) else { return nil }
@@ -50,4 +59,20 @@ func names(_ path: String) -> [String]? {
         if name != ".", name != ".." { found.append(name) }
     }
     return found.sorted()
+}
+
+/// Whether the condition comes true within two seconds: for what the kernel does by and by.
+func eventually(_ condition: () -> Bool) -> Bool {
+    for _ in 0..<400 {
+        if condition() { return true }
+        usleep(5000)
+    }
+    return condition()
+}
+
+// The calls below are not in Swift's Glibc; each gives a negative errno where it fails.
+
+/// renameat2(2)
+func renameWith(_ flags: UInt32, _ old: String, _ new: String) -> Int32 {
+    cairn_test_rename(old, new, flags)
 }

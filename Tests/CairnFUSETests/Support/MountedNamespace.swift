@@ -96,6 +96,10 @@ final class OwnThread: @unchecked Sendable {
         let result = pthread_create(
             &handle, nil,
             { context in
+                // Threads of Swift's pool keep signals out, and new threads inherit that.
+                var none = sigset_t()
+                sigemptyset(&none)
+                pthread_sigmask(SIG_SETMASK, &none, nil)
                 if let context { Unmanaged<Box>.fromOpaque(context).takeRetainedValue().body() }
                 return nil
             }, box.toOpaque())
@@ -116,5 +120,110 @@ final class OwnThread: @unchecked Sendable {
     private final class Box {
         let body: @Sendable () -> Void
         init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+    }
+}
+
+// MARK: Transports
+
+/// The ways that requests can come; the suite runs under each.
+let transports: [FUSEMountOptions.Transport] = [.device, .ioUring]
+
+/// Lets FUSE use io_uring while `body` runs, and restores the machine's setting. False if that
+/// cannot be done here.
+enum RingParameter {
+    private static let path = "/sys/module/fuse/parameters/enable_uring"
+
+    static func set(_ text: String) -> Bool {
+        let file = open(path, O_WRONLY)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        return write(file, text, 1) == 1
+    }
+
+    static var value: String {
+        contents(path).flatMap { $0.first }.map { String(UnicodeScalar($0)) } ?? "N"
+    }
+}
+
+/// `withMount`, over a transport. Where io_uring cannot be had, that case is skipped.
+func withMount(
+    over transport: FUSEMountOptions.Transport,
+    _ fileSystem: FileSystem = ScratchFileSystem(),
+    options: FUSEMountOptions = .init(),
+    prepare: @escaping (Namespace) throws -> Void = { _ in },
+    _ body: @escaping (MountedNamespace) throws -> Void
+) async throws {
+    var options = options
+    options.transport = transport
+    guard case .ioUring = transport else {
+        return try await withMount(fileSystem, options: options, prepare: prepare, body)
+    }
+    let before = RingParameter.value
+    guard RingParameter.set("Y") else {
+        return print("skipped over io_uring: the kernel's enable_uring cannot be set")
+    }
+    defer { _ = RingParameter.set(before) }
+    try await withMount(fileSystem, options: options, prepare: prepare) { mounted in
+        #expect(mounted.mount.statistics.transport == "io_uring")
+        try body(mounted)
+    }
+}
+
+/// All tests that mount stand below this suite, one after the other: they set one parameter of
+/// the kernel.
+@Suite(.serialized, .enabled(if: reasonNotToMount == nil, "mounting needs root and /dev/fuse"))
+enum MountTests {}
+
+// MARK: The other door
+
+extension MountedNamespace {
+    /// What a name in the root leads to, asked in this process.
+    func find(_ name: String) throws -> Inode {
+        let root = namespace.root.inode
+        let found = try blocking { () throws(Pause) in
+            try FileName(name).withName { (name) throws(Pause) in
+                try namespace.vfs.lookup(name, in: root)
+            }
+        }
+        guard let found else { throw Errno.ENOENT }
+        return found
+    }
+
+    /// Makes a node in the root, in this process.
+    @discardableResult
+    func make(_ name: String, _ kind: FileKind = .regular) throws -> Inode {
+        let root = namespace.root.inode
+        return try blocking { () throws(Pause) in
+            try FileName(name).withName { (name) throws(Pause) in
+                try namespace.vfs.create(
+                    name, in: root, NewNode(kind: kind, permissions: .init(rawValue: 0o755)),
+                    by: Caller(.root))
+            }
+        }
+    }
+
+    /// Removes a file from the root, in this process.
+    func remove(_ name: String) throws {
+        let root = namespace.root.inode
+        try blocking { () throws(Pause) in
+            try FileName(name).withName { (name) throws(Pause) in
+                try namespace.vfs.remove(name, in: root, directory: false, by: Caller(.root))
+            }
+        }
+    }
+
+    /// Writes to a file, in this process.
+    func write(_ text: String, to inode: Inode, at offset: UInt64 = 0) throws {
+        let bytes = Array(text.utf8)
+        _ = try blocking { () throws(Pause) in
+            var result: Result<Written, Pause>?
+            bytes.withUnsafeBytes { bytes in
+                result = Result { () throws(Pause) in
+                    try namespace.vfs.write(
+                        bytes, to: inode, at: .offset(offset), options: [], by: Caller(.root))
+                }
+            }
+            return try result?.get()
+        }
     }
 }

@@ -1,0 +1,34 @@
+/* System calls that tests make and Swift cannot import. A negative errno where they fail. */
+#ifndef CTESTCALLS_H
+#define CTESTCALLS_H
+
+#include <features.h>
+#include <stddef.h>
+#include <stdint.h>
+
+int32_t cairn_test_rename(const char *old_path, const char *new_path, uint32_t flags);
+int32_t cairn_test_fallocate(int32_t file, int32_t mode, int64_t offset, int64_t length);
+int64_t cairn_test_copy_range(int32_t source, int64_t from, int32_t target, int64_t to,
+                              size_t length);
+int32_t cairn_test_open_temporary(const char *directory, uint32_t mode);
+int32_t cairn_test_link_file(int32_t file, const char *path);
+int64_t cairn_test_birth_seconds(const char *path);
+int32_t cairn_test_set_attribute(const char *path, const char *name, const void *value,
+                                 size_t size, int32_t flags);
+int64_t cairn_test_get_attribute(const char *path, const char *name, void *value, size_t size);
+int64_t cairn_test_list_attributes(const char *path, char *list, size_t size);
+int32_t cairn_test_remove_attribute(const char *path, const char *name);
+int32_t cairn_test_get_flags(const char *path, uint32_t *flags);
+int32_t cairn_test_set_flags(const char *path, uint32_t flags);
+/* F_SETLK (or F_OFD_SETLK) of the whole file: type 0 read, 1 write, 2 unlock. */
+int32_t cairn_test_lock(int32_t file, int32_t type, int32_t by_description);
+/* Forks; the child takes the lock without waiting and exits; gives what its call gave. */
+int32_t cairn_test_lock_in_child(const char *path, int32_t type);
+/* Runs a program to its end; its exit code. */
+int32_t cairn_test_run(const char *program, const char *argument);
+/* Forks a child with user and group `id`, which opens the path; what open gave. */
+int32_t cairn_test_open_as(const char *path, int32_t flags, uint32_t id);
+/* Makes SIGUSR1 interrupt calls. */
+void cairn_test_catch_signal(void);
+
+#endif
