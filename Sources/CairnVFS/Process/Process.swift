@@ -19,6 +19,8 @@ public final class Process: @unchecked Sendable {
     public let parentIdentifier: Int32
     /// For procfs: what runs here.
     public let name: String
+    /// What went through its standard streams, as far as whoever runs it captures them.
+    public let streams = CapturedStreams()
 
     private let credentialsCell: EpochCell<Credentials>
     private let rootCell: EpochCell<HeldLocation>
