@@ -63,5 +63,14 @@ let package = Package(
         .testTarget(
             name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
             swiftSettings: swift),
+
+        // Proof
+        room(
+            "CairnTestSupport", on: ["CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
+            path: "Tests/CairnTestSupport"),
+        .testTarget(
+            name: "CairnTreeTests",
+            dependencies: ["CairnTestSupport", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
+            swiftSettings: swift),
     ]
 )

@@ -190,7 +190,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
                 cost.bytes += AttributeTable.size(name, value)
             case .reserve(let node, let offset, let length):
                 guard
-                    let bytes = RAMStore.file(node).data.cost(
+                    let bytes = RAMStore.file(node.node).data.cost(
                         of: offset..<offset + length, limit: space.bytes.limit)
                 else { throw .failed(.ENOSPC) }
                 cost.bytes += bytes
@@ -201,7 +201,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
         return cost
     }
 
-    private static func chunkSize(forTarget target: [UInt8]) -> Int {
+    private static func chunkSize(forTarget target: UnsafeRawBufferPointer) -> Int {
         Chunk.smallestSize << Chunk.sizeClass(for: target.count)
     }
 
@@ -209,32 +209,32 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
     private func apply(_ edit: Edit) {
         switch edit {
         case .create(let node, _, let target):
-            RAMStore.node(node).isCounted = true
-            if !target.isEmpty { createTarget(target, of: RAMStore.file(node)) }
+            RAMStore.node(node.node).isCounted = true
+            if !target.isEmpty { createTarget(target, of: RAMStore.file(node.node)) }
         case .attributes(let node, let attributes):
-            guard node.kind == .regular, attributes.size < node.stored.size else { return }
-            let file = RAMStore.file(node)
+            guard node.node.kind == .regular, attributes.size < node.node.stored.size else { return }
+            let file = RAMStore.file(node.node)
             file.data.cut(to: attributes.size, in: space)
             file.noteOccupancy(blocks: file.blocks)
         case .insert(let name, let directory, let node):
-            let directory = RAMStore.directory(directory)
-            directory.entries.insert(name, to: node)
+            let directory = RAMStore.directory(directory.node)
+            directory.entries.insert(name, to: node.node)
             directory.noteOccupancy(blocks: 0, directorySize: directory.directorySize)
         case .replace(let name, let directory, let node):
-            guard let record = RAMStore.directory(directory).entries.find(name) else {
+            guard let record = RAMStore.directory(directory.node).entries.find(name) else {
                 preconditionFailure("no such name to replace")
             }
-            record.lead(to: node)
+            record.lead(to: node.node)
         case .remove(let name, let directory):
-            let directory = RAMStore.directory(directory)
+            let directory = RAMStore.directory(directory.node)
             directory.entries.remove(name)
             directory.noteOccupancy(blocks: 0, directorySize: directory.directorySize)
         case .extendedAttribute(let name, let node, let value):
-            setAttribute(name, of: RAMStore.node(node), to: value)
+            setAttribute(name, of: RAMStore.node(node.node), to: value)
         case .reserve(let node, let offset, let length):
-            reserve(offset..<offset + length, of: RAMStore.file(node))
+            reserve(offset..<offset + length, of: RAMStore.file(node.node))
         case .punch(let node, let offset, let length):
-            let file = RAMStore.file(node)
+            let file = RAMStore.file(node.node)
             file.data.punch(offset..<offset + length, in: space)
             file.noteOccupancy(blocks: file.blocks)
         case .orphan, .adopt, .free:
@@ -243,15 +243,14 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
         }
     }
 
-    private func createTarget(_ target: [UInt8], of link: RAMFile) {
-        target.withUnsafeBytes { bytes in
-            let chunk = link.data.grow(
-                .none, at: 0, to: bytes.count, leaving: 0..<bytes.count, isPaid: true, in: space)
-            guard let address = chunk?.address, let source = bytes.baseAddress else {
-                preconditionFailure("no memory for the target of a symbolic link")
-            }
-            memcpy(address, source, bytes.count)
+    private func createTarget(_ target: UnsafeRawBufferPointer, of link: RAMFile) {
+        let chunk = link.data.grow(
+            .none, at: 0, to: target.count, leaving: 0..<target.count, isPaid: true, in: space)
+        guard let address = chunk?.address, let source = target.baseAddress else {
+            preconditionFailure("no memory for the target of a symbolic link")
         }
+        memcpy(address, source, target.count)
+        link.noteOccupancy(blocks: link.blocks)
     }
 
     private func setAttribute(_ name: Name, of node: RAMNode, to value: UnsafeRawBufferPointer?) {

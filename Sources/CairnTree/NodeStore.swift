@@ -134,32 +134,43 @@ public struct EntryTarget: Sendable {
     }
 }
 
-/// One step of a change. Nodes are locked exclusively by the tree.
+/// One step of a change. Nodes are locked exclusively by the tree. Nothing in it owns anything:
+/// nodes, names and bytes are the tree's, and stay as long as the change is being applied.
 public enum Edit {
     /// The prepared node comes to be, with these attributes and, for a symbolic link, a target.
-    case create(TreeNode, Attributes, target: [UInt8])
+    case create(EditedNode, Attributes, target: UnsafeRawBufferPointer)
     /// The node's attributes become these. A smaller size cuts the data, a larger one adds a
     /// hole. `blocks` is the store's to keep and ignored here.
-    case attributes(TreeNode, Attributes)
+    case attributes(EditedNode, Attributes)
     /// A new name for a node. The tree made sure that it is free. When it leads to a directory, it
     /// also says which directory is above that one.
-    case insert(Name, in: TreeNode, to: TreeNode)
+    case insert(Name, in: EditedNode, to: EditedNode)
     /// An existing name leads elsewhere; otherwise as `insert`.
-    case replace(Name, in: TreeNode, to: TreeNode)
+    case replace(Name, in: EditedNode, to: EditedNode)
     /// An existing name goes.
-    case remove(Name, in: TreeNode)
+    case remove(Name, in: EditedNode)
     /// A value for an extended attribute; nil removes an existing one.
-    case extendedAttribute(Name, of: TreeNode, UnsafeRawBufferPointer?)
+    case extendedAttribute(Name, of: EditedNode, UnsafeRawBufferPointer?)
     /// Space for the range is reserved.
-    case reserve(TreeNode, offset: UInt64, length: UInt64)
+    case reserve(EditedNode, offset: UInt64, length: UInt64)
     /// The range becomes a hole.
-    case punch(TreeNode, offset: UInt64, length: UInt64)
+    case punch(EditedNode, offset: UInt64, length: UInt64)
     /// The node has no names left but is still held: after a crash it must be freed.
-    case orphan(TreeNode)
+    case orphan(EditedNode)
     /// An orphan gets a name again (linkat of an O_TMPFILE).
-    case adopt(TreeNode)
+    case adopt(EditedNode)
     /// The node, without names and holds, ceases to be, with its data and attributes.
-    case free(TreeNode)
+    case free(EditedNode)
+}
+
+/// A node that an edit names. Not counted: making and dropping edits must cost nothing.
+public struct EditedNode {
+    public unowned(unsafe) let node: TreeNode
+
+    @inlinable
+    public init(_ node: TreeNode) {
+        self.node = node
+    }
 }
 
 /// A few edits that are applied together.
@@ -167,10 +178,16 @@ public struct Change {
     public private(set) var edits: [Edit] = []
 
     public init() {
-        edits.reserveCapacity(6)
+        edits.reserveCapacity(8)
     }
 
     public mutating func append(_ edit: Edit) {
         edits.append(edit)
     }
+}
+
+extension TreeNode {
+    /// This node, as an edit names it.
+    @inline(__always)
+    final var edited: EditedNode { EditedNode(self) }
 }

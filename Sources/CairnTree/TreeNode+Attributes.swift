@@ -39,7 +39,7 @@ extension TreeNode {
             lists = AccessLists.of(access: synced, default: lists?.default)
         } else {
             var edits = Change()
-            edits.append(.attributes(self, after))
+            edits.append(.attributes(self.edited, after))
             try tree.store.apply(edits)
         }
         keep(after)
@@ -95,7 +95,7 @@ extension TreeNode {
         var after = stored
         after.accessTime = now
         var change = Change()
-        change.append(.attributes(self, after))
+        change.append(.attributes(self.edited, after))
         do throws(Pause) {
             try tree.store.apply(change)
         } catch {

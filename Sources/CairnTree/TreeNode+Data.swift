@@ -103,10 +103,10 @@ extension TreeNode {
             keepsSize = keepSize
         case .zero(let keepSize):
             keepsSize = keepSize
-            change.append(.punch(self, offset: offset, length: length))
+            change.append(.punch(self.edited, offset: offset, length: length))
             after.modificationTime = now
         case .punchHole:
-            change.append(.punch(self, offset: offset, length: length))
+            change.append(.punch(self.edited, offset: offset, length: length))
             after.modificationTime = now
         case .collapse, .insert:
             throw .failed(.EOPNOTSUPP)
@@ -115,9 +115,9 @@ extension TreeNode {
             after.size = end
             after.modificationTime = now
         }
-        change.append(.attributes(self, after))
+        change.append(.attributes(self.edited, after))
         if case .punchHole = mode {} else {
-            change.append(.reserve(self, offset: offset, length: length))
+            change.append(.reserve(self.edited, offset: offset, length: length))
         }
         try tree.store.apply(change)
         keep(after)

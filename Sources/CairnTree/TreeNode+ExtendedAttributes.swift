@@ -132,8 +132,8 @@ extension TreeNode {
         var after = stored
         after.changeTime = tree.time.now()
         var change = Change()
-        change.append(.extendedAttribute(name, of: self, value))
-        change.append(.attributes(self, after))
+        change.append(.extendedAttribute(name, of: self.edited, value))
+        change.append(.attributes(self.edited, after))
         try tree.store.apply(change)
         keep(after)
     }
@@ -203,9 +203,9 @@ extension TreeNode {
             if list != nil || hadList {
                 change.append(
                     .extendedAttribute(
-                        AttributeNames.of(kind), of: self, list == nil ? nil : bytes))
+                        AttributeNames.of(kind), of: self.edited, list == nil ? nil : bytes))
             }
-            change.append(.attributes(self, after))
+            change.append(.attributes(self.edited, after))
             try tree.store.apply(change)
         }
     }

@@ -65,16 +65,37 @@ extension TreeNode {
         if isDirectory { above.linkCount += 1 }
         above.modificationTime = now
         above.changeTime = now
-        var change = Change()
-        change.append(.create(node, attributes, target: new.target))
-        change.append(.insert(name, in: self, to: node))
-        change.append(.attributes(self, above))
-        try apply(change, inheriting: birth.lists, to: node)
+        try applyBirth(name, node, attributes, birth.lists, target: new.target, above: above)
 
         node.begin(with: attributes, lists: birth.lists, below: isDirectory ? number : 0)
         keep(above)
         tree.insertNew(node)
         return node
+    }
+
+    @inline(__always)
+    private func applyBirth(
+        _ name: Name, _ node: TreeNode, _ attributes: Attributes, _ lists: AccessLists?,
+        target: [UInt8], above: Attributes
+    ) throws(Pause) {
+        if target.isEmpty {
+            let none = UnsafeRawBufferPointer(start: nil, count: 0)
+            return try applyBirth(name, node, attributes, lists, target: none, above: above)
+        }
+        try withBytes(of: target, []) { target, _ throws(Pause) in
+            try applyBirth(name, node, attributes, lists, target: target, above: above)
+        }
+    }
+
+    private func applyBirth(
+        _ name: Name, _ node: TreeNode, _ attributes: Attributes, _ lists: AccessLists?,
+        target: UnsafeRawBufferPointer, above: Attributes
+    ) throws(Pause) {
+        var change = Change()
+        change.append(.create(node.edited, attributes, target: target))
+        change.append(.insert(name, in: self.edited, to: node.edited))
+        change.append(.attributes(self.edited, above))
+        try apply(&change, inheriting: lists, to: node)
     }
 
     /// The node is held once, for the caller.
@@ -94,9 +115,9 @@ extension TreeNode {
         attributes.number = node.number
         attributes.linkCount = 0
         var change = Change()
-        change.append(.create(node, attributes, target: []))
-        change.append(.orphan(node))
-        try apply(change, inheriting: birth.lists, to: node)
+        change.append(.create(node.edited, attributes, target: UnsafeRawBufferPointer(start: nil, count: 0)))
+        change.append(.orphan(node.edited))
+        try apply(&change, inheriting: birth.lists, to: node)
 
         node.begin(with: attributes, lists: birth.lists, below: 0)
         node.condition.insert(.isTemporary)
@@ -132,10 +153,10 @@ extension TreeNode {
         above.modificationTime = now
         above.changeTime = now
         var change = Change()
-        if linked.linkCount == 1 { change.append(.adopt(node)) }
-        change.append(.attributes(node, linked))
-        change.append(.insert(name, in: self, to: node))
-        change.append(.attributes(self, above))
+        if linked.linkCount == 1 { change.append(.adopt(node.edited)) }
+        change.append(.attributes(node.edited, linked))
+        change.append(.insert(name, in: self.edited, to: node.edited))
+        change.append(.attributes(self.edited, above))
         try tree.store.apply(change)
 
         node.keep(linked)
@@ -204,24 +225,23 @@ extension TreeNode {
     /// Applies a change that makes `node`, with the ACLs that it inherits.
     @inline(__always)
     private func apply(
-        _ change: consuming Change, inheriting lists: AccessLists?, to node: TreeNode
+        _ change: inout Change, inheriting lists: AccessLists?, to node: TreeNode
     ) throws(Pause) {
         guard let lists else { return try tree.store.apply(change) }
-        try applyInheriting(change, lists, to: node)
+        try applyInheriting(&change, lists, to: node)
     }
 
     private func applyInheriting(
-        _ change: consuming Change, _ lists: AccessLists, to node: TreeNode
+        _ change: inout Change, _ lists: AccessLists, to node: TreeNode
     ) throws(Pause) {
-        var change = change
         let access = lists.access?.encoded() ?? []
         let inherited = lists.default?.encoded() ?? []
         try withBytes(of: access, inherited) { access, inherited throws(Pause) in
             if !access.isEmpty {
-                change.append(.extendedAttribute(AttributeNames.access, of: node, access))
+                change.append(.extendedAttribute(AttributeNames.access, of: node.edited, access))
             }
             if !inherited.isEmpty {
-                change.append(.extendedAttribute(AttributeNames.default, of: node, inherited))
+                change.append(.extendedAttribute(AttributeNames.default, of: node.edited, inherited))
             }
             try node.tree.store.apply(change)
         }

@@ -46,9 +46,9 @@ extension TreeNode {
         above.changeTime = now
         if wantsDirectory { above.linkCount -= 1 }
         var change = Change()
-        change.append(.remove(name, in: self))
-        change.append(.attributes(self, above))
-        let isFreed = try victim.applyLosingName(change, at: now)
+        change.append(.remove(name, in: self.edited))
+        change.append(.attributes(self.edited, above))
+        let isFreed = try victim.applyLosingName(&change, at: now)
         keep(above)
         return isFreed
     }
@@ -57,20 +57,19 @@ extension TreeNode {
     /// The caller holds this node's lock. True if the node was freed: once the lock is free, the
     /// caller tells the store by `evicted`.
     final func applyLosingName(
-        _ change: consuming Change, at now: Timestamp
+        _ change: inout Change, at now: Timestamp
     ) throws(Pause) -> Bool {
-        var change = change
         var left = stored
         left.linkCount = isDirectory ? 0 : left.linkCount - 1
         left.changeTime = now
         if left.linkCount > 0 {
-            change.append(.attributes(self, left))
+            change.append(.attributes(self.edited, left))
             try tree.store.apply(change)
             keep(left)
             return false
         }
         if release() {
-            change.append(.free(self))
+            change.append(.free(self.edited))
             do throws(Pause) {
                 try tree.store.apply(change)
             } catch {
@@ -83,8 +82,8 @@ extension TreeNode {
             return true
         }
         // Held. Whoever drops it last waits for our lock in `unused`, and then sees an orphan.
-        change.append(.attributes(self, left))
-        change.append(.orphan(self))
+        change.append(.attributes(self.edited, left))
+        change.append(.orphan(self.edited))
         try tree.store.apply(change)
         keep(left)
         return false
@@ -114,7 +113,7 @@ extension TreeNode {
             // Released already: by an earlier attempt of this, which had to wait.
             guard isReleased || release() else { return }
             var change = Change()
-            change.append(.free(self))
+            change.append(.free(self.edited))
             try tree.store.apply(change)
             condition.insert(.freed)
             tree.nodes.remove(number)

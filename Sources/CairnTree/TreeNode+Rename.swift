@@ -136,11 +136,11 @@ private struct Move {
     private func move(at now: Timestamp) throws(Pause) -> Bool {
         let tree = source.tree
         var change = Change()
-        change.append(.remove(name, in: source))
+        change.append(.remove(name, in: source.edited))
         if victim != nil {
-            change.append(.replace(newName, in: target, to: moved))
+            change.append(.replace(newName, in: target.edited, to: moved.edited))
         } else {
-            change.append(.insert(newName, in: target, to: moved))
+            change.append(.insert(newName, in: target.edited, to: moved.edited))
         }
         let losesDirectory = moved.isDirectory ? 1 : 0
         let replacesDirectory = victim?.isDirectory == true ? 1 : 0
@@ -149,10 +149,10 @@ private struct Move {
         above.append(to: &change)
         var movedAfter = moved.stored
         movedAfter.changeTime = now
-        change.append(.attributes(moved, movedAfter))
+        change.append(.attributes(moved.edited, movedAfter))
         var freesVictim = false
         if let victim {
-            freesVictim = try victim.applyLosingName(change, at: now)
+            freesVictim = try victim.applyLosingName(&change, at: now)
         } else {
             try tree.store.apply(change)
         }
@@ -166,17 +166,17 @@ private struct Move {
 
     private func exchange(with other: TreeNode, at now: Timestamp) throws(Pause) {
         var change = Change()
-        change.append(.replace(newName, in: target, to: moved))
-        change.append(.replace(name, in: source, to: other))
+        change.append(.replace(newName, in: target.edited, to: moved.edited))
+        change.append(.replace(name, in: source.edited, to: other.edited))
         let difference = (moved.isDirectory ? 1 : 0) - (other.isDirectory ? 1 : 0)
         let above = directoriesAfter(at: now, sourceGains: -difference, targetGains: difference)
         above.append(to: &change)
         var movedAfter = moved.stored
         movedAfter.changeTime = now
-        change.append(.attributes(moved, movedAfter))
+        change.append(.attributes(moved.edited, movedAfter))
         var otherAfter = other.stored
         otherAfter.changeTime = now
-        change.append(.attributes(other, otherAfter))
+        change.append(.attributes(other.edited, otherAfter))
         try source.tree.store.apply(change)
         above.keep()
         moved.keep(movedAfter)
@@ -201,8 +201,8 @@ private struct Move {
         var targetAfter: Attributes
 
         func append(to change: inout Change) {
-            change.append(.attributes(source, sourceAfter))
-            if source !== target { change.append(.attributes(target, targetAfter)) }
+            change.append(.attributes(source.edited, sourceAfter))
+            if source !== target { change.append(.attributes(target.edited, targetAfter)) }
         }
 
         func keep() {
