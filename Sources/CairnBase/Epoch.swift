@@ -48,11 +48,14 @@ public final class ThreadSlot: @unchecked Sendable {
     // MARK: The calling thread's slot
 
     @inlinable
-    public static var current: ThreadSlot {
-        if let value = threadValue() {
-            return Unmanaged<ThreadSlot>.fromOpaque(value)._withUnsafeGuaranteedRef { $0 }
-        }
-        return register()
+    public static var current: ThreadSlot { borrowed.takeUnretainedValue() }
+
+    /// Without counting a reference, which costs more than what is done with the slot: slots live
+    /// for ever. For use with `_withUnsafeGuaranteedRef`.
+    @inlinable
+    public static var borrowed: Unmanaged<ThreadSlot> {
+        if let value = threadValue() { return Unmanaged.fromOpaque(value) }
+        return Unmanaged.passUnretained(register())
     }
 
     private static let registryLock = Lock()
@@ -80,6 +83,25 @@ public final class ThreadSlot: @unchecked Sendable {
     }
 
     fileprivate static var all: [ThreadSlot] { registryLock.withLock { registry } }
+
+    // MARK: Sections
+
+    @inlinable @inline(__always)
+    func enterSection() {
+        if depth == 0 {
+            _ = announced.exchange(Epoch.now, ordering: .sequentiallyConsistent)
+        }
+        depth &+= 1
+    }
+
+    @inlinable @inline(__always)
+    func leaveSection() {
+        depth &-= 1
+        if depth == 0 {
+            announced.store(0, ordering: .releasing)
+            if hasDeferred { runDeferred() }
+        }
+    }
 
     // MARK: Deferring
 
@@ -140,18 +162,9 @@ public enum Epoch {
     public static func section<Value: ~Copyable, Failure>(
         _ body: () throws(Failure) -> Value
     ) throws(Failure) -> Value {
-        let slot = ThreadSlot.current
-        if slot.depth == 0 {
-            _ = slot.announced.exchange(now, ordering: .sequentiallyConsistent)
-        }
-        slot.depth &+= 1
-        defer {
-            slot.depth &-= 1
-            if slot.depth == 0 {
-                slot.announced.store(0, ordering: .releasing)
-                if slot.hasDeferred { slot.runDeferred() }
-            }
-        }
+        let slot = ThreadSlot.borrowed
+        slot._withUnsafeGuaranteedRef { $0.enterSection() }
+        defer { slot._withUnsafeGuaranteedRef { $0.leaveSection() } }
         return try body()
     }
 

@@ -104,7 +104,7 @@ public final class ShardedCounters: @unchecked Sendable {
 
     @inline(__always)
     public func add(_ amount: UInt64 = 1, to index: Int) {
-        add(amount, to: index, slot: ThreadSlot.current.index)
+        add(amount, to: index, slot: ThreadSlot.borrowed._withUnsafeGuaranteedRef { $0.index })
     }
 
     /// With the calling thread's own slot, where the caller has it already.
@@ -116,7 +116,7 @@ public final class ShardedCounters: @unchecked Sendable {
     /// Counts a value in a histogram.
     public func record(_ value: UInt64, in index: Int) {
         precondition(index < histogramCount)
-        let slot = ThreadSlot.current.index
+        let slot = ThreadSlot.borrowed._withUnsafeGuaranteedRef { $0.index }
         let shard = shard(slot)
         let words = histogram(index, in: shard) ?? makeHistogram(index, in: shard)
         add(1, to: words + HistogramBuckets.index(of: value), slot: slot)

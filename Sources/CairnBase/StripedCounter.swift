@@ -26,7 +26,8 @@ public final class StripedCounter: @unchecked Sendable {
 
     @inlinable
     public func add(_ amount: Int) {
-        stripe(ThreadSlot.current.index).pointee.add(amount, ordering: .relaxed)
+        let slot = ThreadSlot.borrowed._withUnsafeGuaranteedRef { $0.index }
+        stripe(slot).pointee.add(amount, ordering: .relaxed)
     }
 
     /// The sum at some moment of the call.

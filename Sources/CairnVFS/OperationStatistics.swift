@@ -31,10 +31,12 @@ public final class OperationStatistics: @unchecked Sendable {
     /// A call begins: counts it. Gives the time if this call's latency is to be kept, else 0.
     @inline(__always)
     func begin(_ call: SystemCall) -> UInt64 {
-        let slot = ThreadSlot.current
-        counters.add(1, to: call.rawValue, slot: slot.index)
-        slot.sampleTick &+= 1
-        return slot.sampleTick & (Self.samplingInterval - 1) == 0 ? now : 0
+        let (slot, tick) = ThreadSlot.borrowed._withUnsafeGuaranteedRef { slot in
+            slot.sampleTick &+= 1
+            return (slot.index, slot.sampleTick)
+        }
+        counters.add(1, to: call.rawValue, slot: slot)
+        return tick & (Self.samplingInterval - 1) == 0 ? now : 0
     }
 
     /// The call has succeeded.
