@@ -2,6 +2,7 @@
 
 import CHost
 import CairnBase
+import CairnVFS
 import Glibc
 
 enum UmountCommand {
@@ -52,31 +53,39 @@ extension Unmounting {
                 printable(path), "is a mount of type \(mount.type), not one of Cairn",
                 wayOut: "umount(8) unmounts it")
         }
+        // It may stand in several places; then the daemon lives on.
+        let isLast = try MountTable.read().count { $0.connection == mount.connection } == 1
         let entry = StateEntry.find(for: mount)
+        if how == .lazy { return try attempt(path, lazily: true) }
         let daemon = entry.flatMap { LivingDaemon(entry: $0) }
-        switch how {
-        case .lazy:
-            return try attempt(path, mount, lazily: true)
-        case .force:
+        if how == .force {
             try abort(mount)
             // If that did not unmount it, then it is in use.
             if try MountTable.mount(at: path)?.connection == mount.connection {
-                try attempt(path, mount, lazily: true)
+                try attempt(path, lazily: true)
             }
-        case .clean:
+        } else {
+            if let daemon, !daemon.willTellOfEnd() {
+                throw Failure(
+                    printable(path), "its daemon (\(daemon.pid)) does not answer",
+                    wayOut: "cairn umount -f ends it; what is not durable is lost")
+            }
             // Without a daemon there is nothing left that could be lost.
-            try attempt(path, mount, lazily: daemon == nil && entry != nil)
+            try attempt(path, lazily: daemon == nil && entry != nil)
         }
         guard let daemon else {
             if let entry { tellOfDeath(entry, path) }
             return
         }
-        if try MountTable.read().contains(where: { $0.connection == mount.connection }) {
+        if !isLast {
             standardError.write(
-                "cairn: \(printable(path)): unmounted here; it lives on elsewhere\n")
-            return
+                "cairn: \(printable(path)): unmounted here; it is mounted elsewhere too\n")
+        } else if how == .force {
+            daemon.end()
+            entry?.remove()
+        } else {
+            try daemon.waitForEnd(path)
         }
-        try daemon.waitForEnd(path, isForced: how == .force)
     }
 
     /// The mount is cleared; its log goes with it, so its last words are shown.
@@ -88,15 +97,15 @@ extension Unmounting {
         entry.remove()
     }
 
-    private static func attempt(
-        _ path: FilePath, _ mount: KernelMount, lazily: Bool
-    ) throws(Failure) {
-        do throws(Errno) {
+    private static func attempt(_ path: FilePath, lazily: Bool) throws(Failure) {
+        do throws(MountFailure) {
             try unmount(path, lazily: lazily)
         } catch {
-            guard error == .EBUSY else {
-                let why = error == .EPERM ? "only root and who mounted it may unmount it" : nil
-                throw Failure(printable(path), why ?? error.description)
+            guard error.errno == .EBUSY else {
+                throw Failure(
+                    error.what, error.why,
+                    wayOut: error.errno == .EPERM
+                        ? "root may unmount it, and who mounted it" : nil)
             }
             let users = users(of: path)
             throw Failure(
@@ -111,12 +120,16 @@ private final class LivingDaemon {
     private let client: ControlClient
     private let process: Int32
     private let log: FilePath
+    var pid: Int32 { client.pid }
+
+    /// How long `umount -f` lets a daemon end by itself.
+    private static var graceMilliseconds: Int32 { 5000 }
 
     /// Nil: nobody listens on the entry's socket.
     init?(entry: StateEntry) {
         guard let client = ControlClient(at: entry.socket) else { return nil }
         let process = cairn_host_open_process(client.pid)
-        guard process >= 0, client.ask("wait") != nil else { return nil }
+        guard process >= 0 else { return nil }
         self.client = client
         self.process = process
         log = entry.log
@@ -124,15 +137,18 @@ private final class LivingDaemon {
 
     deinit { close(process) }
 
-    func waitForEnd(_ path: FilePath, isForced: Bool) throws(Failure) {
+    /// Asks it to say when all is closed; false: it does not answer.
+    func willTellOfEnd() -> Bool { client.ask("wait") != nil }
+
+    /// Waits for what it says at its end, and for the end itself.
+    func waitForEnd(_ path: FilePath) throws(Failure) {
         if !client.hasAnswer(withinMilliseconds: 10_000) {
             standardError.write(
-                "cairn: \(printable(path)): unmounted; waiting for what still uses it elsewhere\n")
+                "cairn: \(printable(path)): unmounted; waiting until all is written, and nobody "
+                    + "uses it elsewhere\n")
         }
         let answer = client.nextAnswer()
-        var end = pollfd(fd: process, events: Int16(POLLIN), revents: 0)
-        while poll(&end, 1, -1) < 0, errno == EINTR {}
-        if isForced { return }
+        _ = isGone(withinMilliseconds: -1)
         guard let answer else {
             throw Failure(
                 printable(path), "its daemon died before everything was durable",
@@ -142,6 +158,22 @@ private final class LivingDaemon {
             throw Failure(
                 printable(path), "unmounted, but not everything is durable: \(why)",
                 wayOut: "its log: \(log.text)")
+        }
+    }
+
+    /// Its connection is aborted: it ends by itself, or is killed.
+    func end() {
+        if isGone(withinMilliseconds: LivingDaemon.graceMilliseconds) { return }
+        kill(client.pid, SIGKILL)
+        _ = isGone(withinMilliseconds: -1)
+    }
+
+    private func isGone(withinMilliseconds timeout: Int32) -> Bool {
+        var end = pollfd(fd: process, events: Int16(POLLIN), revents: 0)
+        while true {
+            let count = poll(&end, 1, timeout)
+            if count >= 0 { return count > 0 }
+            if errno != EINTR { return false }
         }
     }
 }

@@ -3,7 +3,7 @@
 import Cairn
 import CairnVFS
 
-let builtInTypes: [any FileSystemType] = [RAMFileSystemType()]
+let builtInTypes: [any FileSystemType] = [RAMFileSystemType(), ProcFileSystemType()]
 
 let typeDescriptions: [String: String] = [
     "mfs_ram": "files in memory: size=SIZE nr_inodes=N mode=OCTAL uid=N gid=N",

@@ -122,11 +122,15 @@ final class ControlClient {
 
     deinit { close(descriptor) }
 
-    /// Sends a request and gives the answer; nil: the daemon went away.
+    /// Sends a request and gives the answer; nil: the daemon went away, or does not answer in
+    /// time.
     func ask(_ request: String) -> JSON? {
         send(request + "\n", to: descriptor)
-        return nextAnswer()
+        return hasAnswer(withinMilliseconds: ControlClient.patienceMilliseconds)
+            ? nextAnswer() : nil
     }
+
+    private static var patienceMilliseconds: Int32 { 5000 }
 
     /// Whether something (an answer or the end) comes in this time.
     func hasAnswer(withinMilliseconds timeout: Int32) -> Bool {

@@ -81,9 +81,10 @@ final class MountService: @unchecked Sendable {
             return error.status
         }
         mount.serve()
+        entry?.remove(keepingLog: true)
         let failure = close()
         if let failure { report(failure) }
-        entry?.remove(keepingLog: failure != nil)
+        if failure == nil { entry?.remove() }
         server?.finish(failure.map { ["error": .string($0.why)] } ?? ["closed": true])
         return failure == nil ? ExitStatus.done : ExitStatus.failed
     }

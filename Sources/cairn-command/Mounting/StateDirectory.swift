@@ -1,8 +1,11 @@
 // The state directory: one entry for each mount, by the number of its FUSE connection.
 //
-//   /run/cairn/42.json   pid, mount point, filesystems: who serves connection 42
-//   /run/cairn/42.sock   the daemon's control socket
-//   /run/cairn/42.log    what the daemon had to say; stays if it died
+//   /run/cairn/42-1234.json   mount point, types: process 1234 serves connection 42
+//   /run/cairn/42-1234.sock   the daemon's control socket
+//   /run/cairn/42-1234.log    what the daemon had to say; stays if it died
+//
+// The kernel gives the number of a connection away again while its last daemon may still be
+// writing things out, so the process is in the name too: nobody removes what is another's.
 //
 // Root's is /run/cairn; a user's is $XDG_RUNTIME_DIR/cairn, or /tmp/cairn-UID where there is no
 // such directory. An entry is only a hint: whether a daemon lives is told by its socket.
@@ -14,9 +17,10 @@ import Glibc
 struct StateEntry: Sendable {
     let directory: FilePath
     let connection: UInt32
+    let pid: Int32
 
     private func file(_ ending: String) -> FilePath {
-        directory.appending("\(connection).\(ending)".utf8)
+        directory.appending("\(connection)-\(pid).\(ending)".utf8)
     }
     var description: FilePath { file("json") }
     var socket: FilePath { file("sock") }
@@ -31,11 +35,26 @@ struct StateEntry: Sendable {
                 ? [FilePath("/run/cairn")]
                 : [FilePath("/run/user/\(user)/cairn"), FilePath("/tmp/cairn-\(user)")]
         }
-        let entries = directories.map { StateEntry(directory: $0, connection: mount.connection) }
-        return entries.first { entry in
-            entry.description.withCString { access($0, F_OK) } == 0
-                || entry.log.withCString { access($0, F_OK) } == 0
+        let entries = directories.flatMap { all(in: $0, of: mount.connection) }
+        return entries.max { $0.madeAt < $1.madeAt }
+    }
+
+    /// The entries of a connection, those of daemons that died among them.
+    private static func all(in directory: FilePath, of connection: UInt32) -> [StateEntry] {
+        let names = (try? HostTree().entries(of: directory)) ?? []
+        let prefix = "\(connection)-"
+        return names.compactMap { entry in
+            let name = entry.name.text
+            guard name.hasPrefix(prefix), name.hasSuffix(".json"),
+                let pid = Int32(name.dropFirst(prefix.count).dropLast(5))
+            else { return nil }
+            return StateEntry(directory: directory, connection: connection, pid: pid)
         }
+    }
+
+    private var madeAt: Timestamp {
+        let status = try? HostTree().status(of: description, following: false)
+        return status?.attributes.modificationTime ?? Timestamp(seconds: 0)
     }
 
     /// A new entry in the user's own directory, which is made if it is missing.
@@ -53,7 +72,10 @@ struct StateEntry: Sendable {
                 directory.text, "is not a directory that only this user can write to",
                 wayOut: "remove it, or set XDG_RUNTIME_DIR")
         }
-        let entry = StateEntry(directory: directory, connection: connection)
+        for old in all(in: directory, of: connection) where ControlClient(at: old.socket) == nil {
+            old.remove()
+        }
+        let entry = StateEntry(directory: directory, connection: connection, pid: getpid())
         entry.remove()
         return entry
     }

@@ -28,6 +28,7 @@ extension Composition {
                     .init(name: "options", value: .string(part.opened.optionsText)),
                 ]
                 let fileSystem = part.opened.fileSystem
+                members.append(.init(name: "figures", value: fileSystem.figuresObject))
                 let figures = try? blocking { () throws(Pause) in try fileSystem.statistics() }
                 if let figures {
                     let block = UInt64(figures.blockSize)
@@ -40,6 +41,19 @@ extension Composition {
                     ]
                 }
                 return .object(members)
+            })
+    }
+}
+
+extension FileSystem {
+    /// What it tells of its caches, commits and queues, by the name of each.
+    fileprivate var figuresObject: JSON {
+        .object(
+            figures.map { group in
+                let members = group.figures.map {
+                    JSON.Member(name: $0.name, value: .count($0.value))
+                }
+                return JSON.Member(name: group.name, value: .object(members))
             })
     }
 }
@@ -64,6 +78,11 @@ extension MountService {
             "uptimeSeconds": .number(uptime),
             "fileSystems": composition.description,
             "operations": .array(figures.operations.map(\.json)),
+            "names": [
+                "kept": .count(vfs.dentries.count), "limit": .count(vfs.dentries.limit),
+                "hits": .count(vfs.dentries.hitCount), "misses": .count(vfs.dentries.missCount),
+                "evictions": .count(vfs.dentries.evictions),
+            ],
             "door": [
                 "transport": .string(figures.transport),
                 "protocol": .string("7.\(figures.protocolMinor)"),

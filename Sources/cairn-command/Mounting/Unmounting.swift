@@ -3,20 +3,40 @@
 
 import CHost
 import CairnBase
+import CairnVFS
 import Glibc
 
 enum Unmounting {
     /// umount2(2), or fusermount3 where only root may do that. `lazily`: it leaves the tree now and
     /// ends with its last use.
-    static func unmount(_ mountPoint: FilePath, lazily: Bool) throws(Errno) {
+    static func unmount(_ mountPoint: FilePath, lazily: Bool) throws(MountFailure) {
         let result = mountPoint.withCString { cairn_host_unmount($0, lazily ? 1 : 0, 0) }
         if result == 0 { return }
-        guard -result == EPERM, geteuid() != 0 else { throw Errno(rawValue: -result) }
+        guard -result == EPERM, geteuid() != 0 else {
+            let error = Errno(rawValue: -result)
+            throw MountFailure(error, printable(mountPoint), error.description)
+        }
         try runFusermount(mountPoint, lazily: lazily)
     }
 
-    /// fusermount3 says in words only why it failed.
-    private static func runFusermount(_ mountPoint: FilePath, lazily: Bool) throws(Errno) {
+    private static func runFusermount(
+        _ mountPoint: FilePath, lazily: Bool
+    ) throws(MountFailure) {
+        let said: String?
+        do throws(Errno) {
+            said = try wordsOfFusermount(mountPoint, lazily: lazily)
+        } catch {
+            throw MountFailure(error, "fusermount3", error.description)
+        }
+        guard let said else { return }
+        let error: Errno = said.contains("busy") ? .EBUSY : .EPERM
+        throw MountFailure(error, printable(mountPoint), said)
+    }
+
+    /// fusermount3 says in words only why it failed; nil: it did not.
+    private static func wordsOfFusermount(
+        _ mountPoint: FilePath, lazily: Bool
+    ) throws(Errno) -> String? {
         let words = ["fusermount3", "-u"] + (lazily ? ["-z"] : []) + ["--", mountPoint.text]
         var ends: [Int32] = [0, 0]
         try check(pipe(&ends))
@@ -44,9 +64,8 @@ enum Unmounting {
         }
         var status: Int32 = 0
         while waitpid(pid, &status, 0) < 0, errno == EINTR {}
-        if status == 0 { return }
-        let text = String(decoding: message, as: UTF8.self)
-        throw text.contains("busy") ? .EBUSY : .EPERM
+        if status == 0 { return nil }
+        return String(decoding: message.split(separator: 0x0A).first ?? [], as: UTF8.self)
     }
 
     /// Ends a mount's connection: what is in flight, and what comes, fails. Root does it with

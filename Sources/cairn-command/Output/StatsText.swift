@@ -11,6 +11,12 @@ enum StatsText {
         text += operations(
             figures["operations"]?.elements ?? [],
             since: previous.map { $0["operations"]?.elements ?? [] }, seconds: seconds)
+        for part in figures["fileSystems"]?.elements ?? [] {
+            for member in part["figures"]?.members ?? [] {
+                text += section(
+                    "\(part["path"]?.text ?? ""): \(member.name)", member.value.members)
+            }
+        }
         for member in figures.members {
             guard case .object(let members) = member.value else { continue }
             text += section(member.name, members)
