@@ -4,7 +4,7 @@ import CairnBase
 import CairnVFS
 
 /// How much copyRange moves under one hold of the two locks, in bytes.
-private let copyStep = 256 << 10
+private let copyStep = 64 << 10
 
 extension TreeNode {
     // MARK: Reading
@@ -135,9 +135,10 @@ extension TreeNode {
         try source.requireRegular()
         guard offset < tree.store.maximumFileSize else { throw .failed(.EFBIG) }
         if source === self {
-            let (end, overflow) = max(offset, sourceOffset).addingReportingOverflow(0)
-            let distance = end - min(offset, sourceOffset)
-            guard !overflow, distance >= length else { throw .failed(.EINVAL) }
+            let size = try attributes().size
+            let count = min(length, size - min(size, sourceOffset))
+            let distance = max(offset, sourceOffset) - min(offset, sourceOffset)
+            guard distance >= count else { throw .failed(.EINVAL) }
         }
         let buffer = UnsafeMutableRawBufferPointer.allocate(
             byteCount: Int(min(length, UInt64(copyStep))), alignment: 16)
