@@ -101,7 +101,7 @@ open class TreeFileSystem: FileSystem, @unchecked Sendable {
     }
 
     /// The store learned that the node was changed by somebody else: what is decoded of it is
-    /// read again before it is next used.
+    /// read again before it is next used. Called with no node's lock held.
     public final func forget(node number: UInt64) {
         guard store.canReload, let node = nodes.forget(number) else { return }
         node.lock.withLock { _ = node.condition.insert(.stale) }
