@@ -115,7 +115,13 @@ public final class FUSEMount: @unchecked Sendable {
         let threads = loops.enumerated().compactMap { number, loop in
             ServingThread(name: "cairn-fuse-\(number + 1)", loop)
         }
+        var probe: ServingThread?
+        if session.options.isOpenless {
+            let (probed, path) = (session.openlessProbe, mountPoint)
+            probe = ServingThread(name: "cairn-probe") { probed.run(below: path) }
+        }
         device.run()
+        probe?.join()
         for thread in threads {
             thread.join()
         }

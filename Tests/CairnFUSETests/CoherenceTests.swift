@@ -11,11 +11,13 @@ import Testing
 
 extension MountTests {
     @Suite(.serialized) struct Coherence {
-        @Test(arguments: transports)
-        func changesByAnotherDoorShow(over transport: FUSEMountOptions.Transport)
-            async throws
-        {
-            try await withMount(over: transport) { mounted in
+        @Test(arguments: transports, [false, true])
+        func changesByAnotherDoorShow(
+            over transport: FUSEMountOptions.Transport, writeback: Bool
+        ) async throws {
+            var options = FUSEMountOptions()
+            options.writebackCache = writeback
+            try await withMount(over: transport, options: options) { mounted in
                 #expect(status(mounted("late")) == nil)
                 #expect(names(mounted.path) == [])
                 let late = try mounted.make("late")
@@ -44,11 +46,13 @@ extension MountTests {
             }
         }
 
-        @Test(arguments: transports)
-        func anOpenFileGrowsByAnotherDoor(over transport: FUSEMountOptions.Transport)
-            async throws
-        {
-            try await withMount(over: transport) { mounted in
+        @Test(arguments: transports, [false, true])
+        func anOpenFileGrowsByAnotherDoor(
+            over transport: FUSEMountOptions.Transport, writeback: Bool
+        ) async throws {
+            var options = FUSEMountOptions()
+            options.writebackCache = writeback
+            try await withMount(over: transport, options: options) { mounted in
                 #expect(put(mounted("log"), "one\n"))
                 let file = open(mounted("log"), O_RDONLY)
                 #expect(contents(of: file) == Array("one\n".utf8))

@@ -27,6 +27,7 @@ final class Session: @unchecked Sendable {
     let openings = OpeningTable()
     let counters = RequestCounters()
     let parked = ParkedRequests()
+    let openlessProbe = OpenlessProbe()
     /// Who is named as origin of our changes.
     let origin: any ChangeObserver
     let observed: ObservedFileSystems
