@@ -10,9 +10,25 @@ let swift: [SwiftSetting] = [
     .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
 ]
 
-/// A floor of Swift code.
+/// A room of Swift code.
 func room(_ name: String, on below: [Target.Dependency] = [], path: String? = nil) -> Target {
     .target(name: name, dependencies: below, path: path, swiftSettings: swift)
+}
+
+/// A room with a door to the street: a program.
+func program(_ name: String, on below: [Target.Dependency], path: String? = nil) -> Target {
+    .executableTarget(name: name, dependencies: below, path: path, swiftSettings: swift)
+}
+
+/// C code of our own.
+func shim(_ name: String, path: String? = nil) -> Target {
+    .target(
+        name: name, path: path, cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])])
+}
+
+/// Tests of one room.
+func proof(_ name: String, of rooms: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: rooms, swiftSettings: swift)
 }
 
 let package = Package(
@@ -22,11 +38,11 @@ let package = Package(
         .executable(name: "cairn", targets: ["cairn-command"]),
     ],
     targets: [
-        // C: system calls and constants that Swift's Glibc module lacks, and libraries.
-        .target(
-            name: "CSystem",
-            cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-O2"])]),
-        .systemLibrary(name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+        // System calls and constants that Swift's Glibc module lacks, and libraries.
+        shim("CSystem"),
+        shim("CHost"),
+        .systemLibrary(
+            name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
         // Floor 0
         room("CairnBase", on: ["CSystem"]),
@@ -35,42 +51,31 @@ let package = Package(
         // Floor 4
         room("CairnTree", on: ["CairnVFS", "CairnBase"]),
         // Floor 5
-        room("CairnRAM", on: ["CairnTree", "CairnVFS", "CairnBase"]),
+        room("CairnRAM", on: ["CairnTree", "CairnVFS", "CairnBase", "CSystem"]),
         room("CairnProc", on: ["CairnVFS", "CairnBase"]),
         // Floor 6
         room("CairnFUSE", on: ["CairnVFS", "CairnBase", "CSystem", "CLiburing"]),
         // What a program that embeds Cairn imports.
-        room("Cairn", on: ["CairnFUSE", "CairnProc", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
+        room(
+            "Cairn",
+            on: ["CairnFUSE", "CairnProc", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
         // Floor 7
-        .executableTarget(
-            name: "cairn-command", dependencies: ["Cairn", "CSystem"],
-            swiftSettings: swift),
-
-        // System calls that tests make and Swift cannot import.
-        .target(
-            name: "CTestCalls", path: "Tests/CTestCalls",
-            cSettings: [.define("_GNU_SOURCE")]),
-        .testTarget(
-            name: "CairnFUSETests",
-            dependencies: ["CairnFUSE", "CairnVFS", "CairnBase", "CTestCalls"],
-            swiftSettings: swift),
-
+        program("cairn-command", on: ["Cairn", "CSystem", "CHost"]),
         // Figures beside peers: `make bench`.
-        .executableTarget(
-            name: "cairn-benchmarks", dependencies: ["Cairn", "CSystem"], path: "Benchmarks",
-            swiftSettings: swift),
-
-        .testTarget(
-            name: "CairnProcessTests", dependencies: ["Cairn", "CairnBase"],
-            swiftSettings: swift),
+        program("cairn-benchmarks", on: ["Cairn", "CSystem"], path: "Benchmarks"),
 
         // Proof
+        shim("CTestCalls", path: "Tests/CTestCalls"),
         room(
             "CairnTestSupport", on: ["CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
             path: "Tests/CairnTestSupport"),
-        .testTarget(
-            name: "CairnTreeTests",
-            dependencies: ["CairnTestSupport", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
-            swiftSettings: swift),
+        proof("CairnVFSTests", of: ["CairnVFS", "CairnBase"]),
+        proof("CairnProcTests", of: ["CairnProc", "CairnRAM", "CairnVFS", "CairnBase"]),
+        proof("CairnProcessTests", of: ["Cairn", "CairnBase"]),
+        proof(
+            "CairnTreeTests",
+            of: ["CairnTestSupport", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
+        proof("CairnFUSETests", of: ["CairnFUSE", "CairnVFS", "CairnBase", "CTestCalls"]),
+        proof("CairnCommandTests", of: ["cairn-command"]),
     ]
 )

@@ -25,6 +25,9 @@ public final class ThreadSlot: @unchecked Sendable {
     /// 0: no section is open.
     @usableFromInline let announced = Atomic<UInt64>(0)
     @usableFromInline var depth = 0
+    /// What `Epoch.afterSection` was given; belongs to the thread.
+    @usableFromInline var hasDeferred = false
+    private var deferred: [() -> Void] = []
     /// A tick for whoever samples one call in so many; belongs to the thread.
     public var sampleTick: UInt32 = 0
 
@@ -78,6 +81,25 @@ public final class ThreadSlot: @unchecked Sendable {
 
     fileprivate static var all: [ThreadSlot] { registryLock.withLock { registry } }
 
+    // MARK: Deferring
+
+    fileprivate func runAfterSection(_ body: @escaping () -> Void) {
+        guard depth > 0 else { return body() }
+        deferred.append(body)
+        hasDeferred = true
+    }
+
+    @usableFromInline @inline(never)
+    func runDeferred() {
+        // What is deferred by these is run by the sections that they open themselves.
+        let bodies = deferred
+        deferred = []
+        hasDeferred = false
+        for body in bodies {
+            body()
+        }
+    }
+
     // MARK: Retiring
 
     fileprivate func retire(_ object: Unmanaged<AnyObject>?, _ memory: UnsafeMutableRawPointer?) {
@@ -127,9 +149,16 @@ public enum Epoch {
             slot.depth &-= 1
             if slot.depth == 0 {
                 slot.announced.store(0, ordering: .releasing)
+                if slot.hasDeferred { slot.runDeferred() }
             }
         }
         return try body()
+    }
+
+    /// Runs `body` on this thread when its outermost section has ended; now if none is open. For
+    /// what wakes others: their callbacks may do anything, also wait, which a section must not.
+    public static func afterSection(_ body: @escaping () -> Void) {
+        ThreadSlot.current.runAfterSection(body)
     }
 
     /// Releases the object once no section can see it any more. It must have been taken out of

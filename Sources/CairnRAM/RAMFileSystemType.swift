@@ -26,8 +26,8 @@ public struct RAMFileSystemType: FileSystemType {
         let size = try options.takeSize("size") ?? defaultSize
         let nodes = try options.takeSize("nr_inodes")
         let mode = try takeNumber("mode", radix: 8, from: &options) ?? 0o755
-        let user = try takeNumber("uid", radix: 10, from: &options) ?? 0
-        let group = try takeNumber("gid", radix: 10, from: &options) ?? 0
+        let user = try takeNumber("uid", radix: 10, from: &options) ?? geteuid()
+        let group = try takeNumber("gid", radix: 10, from: &options) ?? getegid()
         guard mode <= Permissions.all.rawValue else {
             throw MountFailure(.EINVAL, "option mode", "is at most 7777 (octal)")
         }

@@ -135,11 +135,3 @@ struct NameChange {
 extension Inode {
     var currentNamesState: UInt64 { namesState.load(ordering: .sequentiallyConsistent) }
 }
-
-public final class OperationStatistics: Sendable {
-    init() {}
-    /// A call begins: counts it. Gives the time if this call's latency is to be kept, else 0.
-    @inline(__always) func begin(_ call: SystemCall) -> UInt64 { 0 }
-    @inline(__always) func end(_ call: SystemCall, startedAt start: UInt64) {}
-    func failed(_ call: SystemCall) {}
-}

@@ -32,9 +32,13 @@ final class DescriptorTable: @unchecked Sendable {
     private var closesOnExec: [UInt64] = []  // guarded by lock
     /// RLIMIT_NOFILE.
     let limit: Int
+    /// Never used again in this program, unlike a process's number: the owner of POSIX locks.
+    let identity: UInt64
+    private static let lastIdentity = Atomic<UInt64>(0)
 
     init(limit: Int) {
         self.limit = limit
+        identity = DescriptorTable.lastIdentity.add(1, ordering: .relaxed).newValue
         slots = Atomic(0)
         capacity = Atomic(0)
         grow(to: 64)

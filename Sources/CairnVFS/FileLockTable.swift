@@ -11,8 +11,8 @@
 // A newcomer that conflicts with nothing held is granted although others wait, as on Linux:
 // to make readers stand behind a waiting writer would deadlock programs that are right on Linux.
 //
-// Threading: `lock` guards everything; then LockWaitGraph's lock may be taken. Waits finish after
-// `lock` is released, because finishing one runs the next attempt on this thread.
+// Threading: `lock` guards everything; then LockWaitGraph's lock may be taken. Waits finish when
+// the thread holds nothing, because finishing one may run the next attempt on it.
 
 import CairnBase
 
@@ -142,13 +142,14 @@ final class FileLockTable: @unchecked Sendable {
     private func refusal(_ request: FileLock, _ owner: LockOwner, _ wait: Bool) -> Pause {
         defer { lock.unlock() }
         guard wait else { return .failed(.EAGAIN) }
-        let waiting = LockWait(table: self, owner: owner, request: request)
+        let ticket = LockWait.newTicket()
         if owner.canDeadlock,
-            !LockWaitGraph.shared.add(
-                waiting.ticket, of: owner, behind: blockers(request, owner))
+            !LockWaitGraph.shared.add(ticket, of: owner, behind: blockers(request, owner))
         {
             return .failed(.EDEADLK)
         }
+        // Made only now: a wait must not go under the lock, for it takes it then.
+        let waiting = LockWait(table: self, ticket: ticket, owner: owner, request: request)
         queue.append(waiting)
         return .wait(waiting)
     }
@@ -177,8 +178,11 @@ final class FileLockTable: @unchecked Sendable {
     }
 
     private func finish(_ granted: [LockWait]) {
-        for wait in granted {
-            wait.finish()
+        guard !granted.isEmpty else { return }
+        Epoch.afterSection {
+            for wait in granted {
+                wait.finish()
+            }
         }
     }
 
@@ -230,14 +234,12 @@ final class FileLockTable: @unchecked Sendable {
     ) -> (lock: FileLock, owner: LockOwner)? {
         for holder in holders where holder.owner != owner {
             if let entry = holder.ranges.conflict(with: request.range, request.kind) {
-                return (Self.report(entry, of: holder), holder.owner)
+                return (Self.asTold(Self.lock(entry, of: holder), holder.owner), holder.owner)
             }
         }
         for reservation in reservations
         where reservation.owner != owner && reservation.stands(against: request) {
-            var lock = reservation.lock
-            lock.processID = reservation.owner.kind == .description ? -1 : lock.processID
-            return (lock, reservation.owner)
+            return (Self.asTold(reservation.lock, reservation.owner), reservation.owner)
         }
         return nil
     }
@@ -258,13 +260,18 @@ final class FileLockTable: @unchecked Sendable {
         return owners
     }
 
-    private static func report(_ entry: LockedRanges.Entry, of holder: Holder) -> FileLock {
+    private static func lock(_ entry: LockedRanges.Entry, of holder: Holder) -> FileLock {
         guard let range = LockRange(start: entry.start, end: entry.end) else {
             preconditionFailure("a locked range ends before it starts")
         }
-        return FileLock(
-            entry.kind, range,
-            processID: holder.owner.kind == .description ? -1 : holder.processID)
+        return FileLock(entry.kind, range, processID: holder.processID)
+    }
+
+    /// F_GETLK names no process for a lock that belongs to a description.
+    private static func asTold(_ lock: FileLock, _ owner: LockOwner) -> FileLock {
+        var lock = lock
+        if owner.kind == .description { lock.processID = -1 }
+        return lock
     }
 
     // MARK: Listing
@@ -275,7 +282,7 @@ final class FileLockTable: @unchecked Sendable {
             var held: [(FileLock, LockOwner)] = []
             for holder in holders {
                 for entry in holder.ranges.entries {
-                    held.append((Self.report(entry, of: holder), holder.owner))
+                    held.append((Self.lock(entry, of: holder), holder.owner))
                 }
             }
             return (held, queue.map { ($0.request, $0.owner) })

@@ -51,6 +51,9 @@ open class FileSystem: @unchecked Sendable {
     /// Options as /proc/mounts shows them, after the mount's own.
     open var optionsDescription: String { "" }
 
+    /// Figures of its caches, commits and queues, as they are now. Must not wait.
+    open var figures: [FigureGroup] { [] }
+
     open func statistics() throws(Pause) -> FileSystemStatistics { FileSystemStatistics() }
 
     /// syncfs(2): waits until all that was acknowledged before is durable.

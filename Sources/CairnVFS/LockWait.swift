@@ -18,8 +18,12 @@ final class LockWait: Wait, @unchecked Sendable {
 
     private static let lastTicket = Atomic<UInt64>(0)
 
-    init(table: FileLockTable, owner: LockOwner, request: FileLock) {
-        self.ticket = LockWait.lastTicket.add(1, ordering: .relaxed).newValue
+    static func newTicket() -> UInt64 {
+        lastTicket.add(1, ordering: .relaxed).newValue
+    }
+
+    init(table: FileLockTable, ticket: UInt64, owner: LockOwner, request: FileLock) {
+        self.ticket = ticket
         self.owner = owner
         self.request = request
         self.table = table

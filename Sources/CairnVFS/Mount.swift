@@ -210,7 +210,10 @@ final class MountClosing: @unchecked Sendable {
             isLast = mount.fileSystem.detach()
             // Sections that still saw the mount end before anything is closed.
             Epoch.synchronize()
-            if isLast == true { vfs.dentries.purge(mount.fileSystem) }
+            if isLast == true {
+                mount.fileSystem.endWatches()
+                vfs.dentries.purge(mount.fileSystem)
+            }
         }
         if isLast == true {
             try mount.fileSystem.close()

@@ -5,8 +5,8 @@
 // `ignored`. A watch keeps its inode in memory (but not its file from being deleted) until it is
 // removed, by the watcher, with the file, or with the filesystem.
 //
-// Threading: `lock` guards everything; under it InodeWatches.lock may be taken. Waits are
-// finished after it is released.
+// Threading: `lock` guards everything; under it InodeWatches.lock may be taken. Waits finish when
+// the thread holds nothing: a reader's callback may run on it.
 
 public import CairnBase
 import Synchronization
@@ -221,8 +221,11 @@ public final class NotificationQueue: @unchecked Sendable {
             swap(&woken, &readers)
         }
         lock.unlock()
-        for wait in woken {
-            wait.finish()
+        guard !woken.isEmpty else { return }
+        Epoch.afterSection {
+            for wait in woken {
+                wait.finish()
+            }
         }
     }
 }

@@ -165,6 +165,26 @@ public final class OpenFile: @unchecked Sendable {
         guard rights.contains(right) else { throw .EACCES }
     }
 
+    /// Tells those who watch the file or its directory, by the name it was opened by.
+    func tellWatchers(_ event: FileEvent) {
+        guard inode.fileSystem.isWatched else { return }
+        guard let openedAs else { return inode.tellWatchers(event) }
+        openedAs.name.withName { inode.tellWatchers(event, in: openedAs.directory, as: $0) }
+    }
+
+    /// Before a change through this description: those who watch the directory are told the name
+    /// that it was opened by, unless the file has been found under another since.
+    @inline(__always)
+    func noteNameIfWatched() {
+        if inode.fileSystem.isWatched { noteName() }
+    }
+
+    @inline(never)
+    private func noteName() {
+        guard let openedAs, inode.place == nil else { return }
+        openedAs.name.withName { inode.noteFound(in: openedAs.directory, as: $0) }
+    }
+
     // MARK: References
 
     func retain() {
@@ -179,6 +199,7 @@ public final class OpenFile: @unchecked Sendable {
             return
         }
         inode.releaseLocks(of: .description(identity))
+        if !isPathOnly { tellWatchers(canWrite ? .closeWrite : .closeNoWrite) }
         opening?.close()
         inode.drop()
         location.mount.drop()

@@ -203,6 +203,23 @@ struct PathWalk {
         return Unmanaged.passUnretained(inode)
     }
 
+    /// Where the walk ended in a file of a filesystem that is watched: those who watch its directory
+    /// are told the name by which it was reached.
+    @inline(__always)
+    func noteNameIfWatched() {
+        if place.inode._withUnsafeGuaranteedRef({ $0.fileSystem.isWatched }) { noteName() }
+    }
+
+    @inline(never)
+    private func noteName() {
+        guard lastPart == .name, !isMissing, !options.contains(.parent), let lastDirectory,
+            place.inode.toOpaque() != lastDirectory.toOpaque(),
+            !place.inode._withUnsafeGuaranteedRef({ $0.isDirectory })
+        else { return }
+        place.inode.takeUnretainedValue().noteFound(
+            in: lastDirectory.takeUnretainedValue(), as: Name(lastName))
+    }
+
     /// From a place that mounts cover to the root of the topmost.
     @inline(__always)
     private mutating func cross() {

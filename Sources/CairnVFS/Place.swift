@@ -14,6 +14,11 @@ final class Place: Sendable {
         self.parent = parent
         self.name = name
     }
+
+    func stands(in directory: Inode, as name: Name) -> Bool {
+        parent === directory
+            && self.name.bytes.withUnsafeBytes { equalBytes($0, name.bytes) }
+    }
 }
 
 extension Inode {
@@ -24,16 +29,26 @@ extension Inode {
     func noteFound(in directory: Inode, as name: Name) {
         guard isDirectory || fileSystem.isWatched else { return }
         let old: Place? = stateLock.withLock {
-            if let place = placeStorage, place.parent === directory,
-                place.name.bytes.withUnsafeBytes({ equalBytes($0, name.bytes) })
-            {
-                return nil
-            }
+            if let place = placeStorage, place.stands(in: directory, as: name) { return nil }
             let old = placeStorage
             placeStorage = Place(parent: directory, name: name.owned)
             return old
         }
         // Released outside the lock: it may be the last reference to a chain of directories.
+        _ = old
+    }
+
+    /// The name of a file is gone: what happens to the file from now on is not told under it. (A
+    /// directory that was removed keeps its place: whoever is in it can still go up.)
+    func forgetPlace(in directory: Inode, as name: Name) {
+        guard !isDirectory else { return }
+        let old: Place? = stateLock.withLock {
+            guard let place = placeStorage, place.stands(in: directory, as: name) else {
+                return nil
+            }
+            placeStorage = nil
+            return place
+        }
         _ = old
     }
 }

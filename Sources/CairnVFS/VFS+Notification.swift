@@ -1,7 +1,7 @@
 // From an operation to those who watch.
 //
-// Called after the operation, with no lock held, on the thread that did it. Where no inode of the
-// filesystem is watched, it costs one atomic load.
+// Called after the operation, on the thread that did it; readers wake when its epoch section ends.
+// Where no inode of the filesystem is watched, it costs one atomic load.
 
 import CairnBase
 import Synchronization
@@ -11,6 +11,8 @@ enum FileEvent {
     case create
     case delete
     case attributes
+    /// Another link was made: an attribute, but those who watch a directory are not told.
+    case linked
     case modify
     case access
     case open
@@ -21,7 +23,7 @@ enum FileEvent {
         switch self {
         case .create: return .create
         case .delete: return .delete
-        case .attributes: return .attributes
+        case .attributes, .linked: return .attributes
         case .modify: return .modify
         case .access: return .access
         case .open: return .open
@@ -52,8 +54,7 @@ extension VFS {
     func notify(
         _ event: FileEvent, _ inode: Inode, in directory: Inode? = nil, as name: Name? = nil
     ) {
-        guard inode.fileSystem.isWatched else { return }
-        tellWatchers(event, inode, in: directory, as: name)
+        inode.tellWatchers(event, in: directory, as: name)
     }
 
     /// Tells of a renameat2(2).
@@ -65,28 +66,6 @@ extension VFS {
         guard source.fileSystem.isWatched else { return }
         tellWatchersOfMove(
             moved, from: source, name, to: target, newName, replaced: replaced, flags: flags)
-    }
-
-    @inline(never)
-    private func tellWatchers(
-        _ event: FileEvent, _ inode: Inode, in directory: Inode?, as name: Name?
-    ) {
-        let flag: WatchEvents = inode.isDirectory ? .isDirectory : []
-        let told = event.watchEvents.union(flag)
-        switch event {
-        case .create:
-            directory?.attachment?.watches.tell(told, name: name)
-        case .delete:
-            inode.tellWatchersOfLostName()
-            directory?.attachment?.watches.tell(told, name: name)
-        case .attributes, .modify, .access, .open, .closeWrite, .closeNoWrite:
-            if let directory, let name {
-                directory.attachment?.watches.tell(told, name: name)
-            } else if let place = inode.place {
-                place.name.withName { place.parent.attachment?.watches.tell(told, name: $0) }
-            }
-            inode.attachment?.watches.tell(told)
-        }
     }
 
     @inline(never)
@@ -128,6 +107,38 @@ private enum MoveCookie {
 }
 
 extension Inode {
+    /// See `VFS.notify`.
+    @inline(__always)
+    final func tellWatchers(
+        _ event: FileEvent, in directory: Inode? = nil, as name: Name? = nil
+    ) {
+        guard fileSystem.isWatched else { return }
+        tellWatchersSlowly(event, in: directory, as: name)
+    }
+
+    @inline(never)
+    private func tellWatchersSlowly(_ event: FileEvent, in directory: Inode?, as name: Name?) {
+        let flag: WatchEvents = isDirectory ? .isDirectory : []
+        let told = event.watchEvents.union(flag)
+        switch event {
+        case .create:
+            directory?.attachment?.watches.tell(told, name: name)
+        case .linked:
+            attachment?.watches.tell(told)
+        case .delete:
+            tellWatchersOfLostName()
+            if let directory, let name { forgetPlace(in: directory, as: name) }
+            directory?.attachment?.watches.tell(told, name: name)
+        case .attributes, .modify, .access, .open, .closeWrite, .closeNoWrite:
+            if let directory, let name {
+                directory.attachment?.watches.tell(told, name: name)
+            } else if let place = place {
+                place.name.withName { place.parent.attachment?.watches.tell(told, name: $0) }
+            }
+            attachment?.watches.tell(told)
+        }
+    }
+
     /// A name of this inode was removed, or given to another.
     fileprivate func tellWatchersOfLostName() {
         guard let watches = attachment?.watches else { return }

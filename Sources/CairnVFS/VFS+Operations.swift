@@ -72,7 +72,7 @@ extension VFS {
         defer { change.end() }
         try directory.link(inode, as: name, by: caller.credentials)
         change.leads(to: inode)
-        notify(.attributes, inode)
+        notify(.linked, inode)
         notify(.create, inode, in: directory, as: name)
         directory.fileSystem.announce(except: caller.origin) {
             $0.nameChanged(name, in: directory)

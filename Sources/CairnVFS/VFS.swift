@@ -23,7 +23,7 @@ public final class VFS: @unchecked Sendable {
     public init(time: any TimeSource = SystemTime(), dentryLimit: Int = 1 << 17) {
         self.time = time
         self.dentries = DentryCache(limit: dentryLimit)
-        self.statistics = OperationStatistics()
+        self.statistics = OperationStatistics(time: time)
     }
 
     // MARK: Types of filesystems

@@ -79,6 +79,7 @@ extension Process {
             return try opening.write(bytes, at: position, options: [])
         }
         try requireWritable(file.location.mount)
+        file.noteNameIfWatched()
         return try vfs.write(
             bytes, to: file.inode, at: position, options: writeOptions(credentials),
             by: Caller(credentials))

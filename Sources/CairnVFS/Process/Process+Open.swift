@@ -146,7 +146,10 @@ extension Process {
                 ? nil : try place.inode.open(writing: flags.accessMode != 0, by: credentials)
             let file = OpenFile(holding: place, flags: flags, opening: opening, openedAs: name)
             do throws(Errno) {
-                return try descriptors.insert(file, closeOnExec: flags.contains(.closeOnExec))
+                let descriptor = try descriptors.insert(
+                    file, closeOnExec: flags.contains(.closeOnExec))
+                if !flags.contains(.path) { file.tellWatchers(.open) }
+                return descriptor
             } catch {
                 opening?.close()
                 throw .failed(error)

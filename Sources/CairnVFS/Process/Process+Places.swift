@@ -79,7 +79,7 @@ extension Process {
     }
 
     private func owner(of file: OpenFile, ofDescription: Bool) -> LockOwner {
-        ofDescription ? .description(file.identity) : .process(UInt64(identifier))
+        ofDescription ? .description(file.identity) : .process(descriptors.identity)
     }
 
     /// F_SETLK, F_SETLKW and the OFD forms. EBADF if the descriptor is not open for the kind of

@@ -19,6 +19,8 @@ public final class Process: @unchecked Sendable {
     public let parentIdentifier: Int32
     /// For procfs: what runs here.
     public let name: String
+    /// What went through its standard streams, as far as whoever runs it captures them.
+    public let streams = CapturedStreams()
 
     private let credentialsCell: EpochCell<Credentials>
     private let rootCell: EpochCell<HeldLocation>
@@ -90,7 +92,7 @@ public final class Process: @unchecked Sendable {
     /// A descriptor of this process is closed: its POSIX locks on the file go, and the
     /// description, if it was the last.
     func closed(_ file: OpenFile) {
-        file.inode.releaseLocks(of: .process(UInt64(identifier)))
+        file.inode.releaseLocks(of: .process(descriptors.identity))
         file.release()
     }
 
@@ -164,6 +166,7 @@ public final class Process: @unchecked Sendable {
                 if walk.place.mount._withUnsafeGuaranteedRef({ $0.hasFailed }) {
                     throw .failed(.EIO)
                 }
+                walk.noteNameIfWatched()
                 return try body(walk, credentials)
             } catch {
                 if case .wait(let wait) = error {

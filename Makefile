@@ -1,0 +1,80 @@
+# The two commands that matter: `make run` tries Cairn out, `make test` proves it.
+
+SWIFT ?= swift
+PREFIX ?= /usr/local
+DESTDIR ?=
+export SWIFT
+
+RELEASE := -c release --static-swift-stdlib
+CAIRN := .build/release/cairn
+
+# mount(8) looks for its helpers in /sbin only.
+SBIN ?= /sbin
+HELPERS := mount.cairn mount.fuse.cairn umount.fuse.cairn
+MAN1 := man/cairn.1
+MAN8 := $(wildcard man/*.8)
+
+.PHONY: help run build test lint format bench soak install uninstall clean
+
+help:
+	@echo "make run        build, mount a filesystem in memory, unmount on Ctrl-C"
+	@echo "make test       build, run all tests, print how many passed and failed"
+	@echo "make build      build the command: $(CAIRN)"
+	@echo "make bench      measure the library, a mount, tmpfs and this directory"
+	@echo "make soak       run the end-to-end tests again and again: SOAK=20"
+	@echo "make lint       check the layout of the code"
+	@echo "make install    install below PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)"
+	@echo "make uninstall  take that away"
+	@echo "make clean      remove what was built"
+
+build:
+	@scripts/setup build
+	@$(SWIFT) build $(RELEASE) --product cairn
+
+run: build
+	@exec scripts/run $(CAIRN)
+
+test:
+	@scripts/setup test
+	@$(SWIFT) build $(RELEASE) --product cairn
+	@scripts/test $(CAIRN)
+
+lint:
+	@$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests
+
+format:
+	@$(SWIFT) format --in-place --recursive --parallel Package.swift Sources Tests
+
+bench: build
+	@$(SWIFT) build $(RELEASE) --product cairn-benchmarks
+	@.build/release/cairn-benchmarks library
+	@.build/release/cairn-benchmarks scale
+	@scripts/bench $(CAIRN)
+
+SOAK ?= 20
+soak: build
+	@for round in $$(seq $(SOAK)); do \
+	    echo "round $$round of $(SOAK)"; scripts/test $(CAIRN) test_ || exit 1; \
+	done
+
+install: build
+	install -D -m 755 $(CAIRN) $(DESTDIR)$(PREFIX)/bin/cairn
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 $(MAN1) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(MAN8) $(DESTDIR)$(PREFIX)/share/man/man8
+	install -D -m 644 completions/cairn.bash \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cairn
+	install -d $(DESTDIR)$(SBIN)
+	for helper in $(HELPERS); do \
+	    ln -sf $(PREFIX)/bin/cairn $(DESTDIR)$(SBIN)/$$helper || exit 1; \
+	done
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/cairn
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man1/,$(notdir $(MAN1)))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man8/,$(notdir $(MAN8)))
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cairn
+	rm -f $(addprefix $(DESTDIR)$(SBIN)/,$(HELPERS))
+
+clean:
+	rm -rf .build

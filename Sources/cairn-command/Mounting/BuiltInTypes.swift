@@ -1,0 +1,11 @@
+// The types of filesystem that this command can open, and what its help says of them.
+
+import Cairn
+import CairnVFS
+
+let builtInTypes: [any FileSystemType] = [RAMFileSystemType(), ProcFileSystemType()]
+
+let typeDescriptions: [String: String] = [
+    "mfs_ram": "files in memory: size=SIZE nr_inodes=N mode=OCTAL uid=N gid=N",
+    "procfs": "what the namespace does: mounts, processes, caches (read-only)",
+]

@@ -1,0 +1,178 @@
+// MountService: one mount from its plan to its end, in the process that serves it.
+//
+//   open sources ─▶ mount ─▶ state entry, control socket ─▶ serve … unmounted ─▶ close, answer
+//
+// The main thread serves; one thread waits for signals, one answers the control socket. The first
+// signal unmounts; if the mount is busy it is taken out of the tree and ends with its last use;
+// a second signal aborts what is in flight.
+
+import Cairn
+import CairnBase
+import CairnFUSE
+import CairnVFS
+import Glibc
+import Synchronization
+
+final class MountService: @unchecked Sendable {
+    // Sendable: immutable after `run` began; `signals` is atomic.
+    private let plan: MountPlan
+    private let mountPoint: FilePath
+    let vfs: VFS
+    let composition: Composition
+    let mount: FUSEMount
+    let start = SystemTime().now()
+    private let signals = Atomic<Int>(0)
+
+    /// Opens everything and mounts. Nothing stays if it fails.
+    init(_ plan: MountPlan) throws(Failure) {
+        MountService.blockSignals()
+        self.plan = plan
+        mountPoint = try MountService.check(plan.mountPoint)
+        vfs = makeVFS()
+        composition = try Composition(plan.fileSystems, in: vfs)
+        do throws(MountFailure) {
+            mount = try FUSEMount(
+                namespace: composition.namespace, at: mountPoint.text,
+                options: composition.fuseOptions)
+        } catch {
+            try? composition.namespace.close()
+            throw Failure(error)
+        }
+    }
+
+    /// The mount point as the kernel's table will have it; it must be a directory that answers.
+    private static func check(_ operand: FilePath) throws(Failure) -> FilePath {
+        let path = try mountPointPath(operand)
+        var status = stat()
+        guard path.withCString({ stat($0, &status) }) == 0 else {
+            let error = currentErrno()
+            let wayOut =
+                error == .ENOTCONN
+                ? "a mount stands there whose daemon is gone; cairn umount clears it"
+                : error == .ENOENT ? "make the directory first: mkdir \(printable(operand))" : nil
+            throw Failure(printable(operand), error, wayOut: wayOut)
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            throw Failure(printable(operand), Errno.ENOTDIR)
+        }
+        return path
+    }
+
+    /// Serves until the mount is gone; gives the exit status. `ready` is called once the mount
+    /// stands, and says whether somebody still wants it.
+    func run(_ ready: (StateEntry) -> Bool) -> Int32 {
+        var server: ControlServer?
+        var entry: StateEntry?
+        do throws(Failure) {
+            let made = try StateEntry.make(connection: try ownConnection())
+            entry = made
+            try made.write(description)
+            server = try ControlServer(at: made.socket) { [unowned self] in answer($0) }
+            server?.start()
+            startThread("cairn-signals") { [unowned self] in waitForSignals() }
+            if !ready(made) { raiseStop() }
+        } catch {
+            // Without an entry the mount cannot be looked after, so there shall be none.
+            report(error)
+            raiseStop()
+            mount.serve()
+            entry?.remove()
+            _ = close()
+            return error.status
+        }
+        mount.serve()
+        entry?.remove(keepingLog: true)
+        let failure = close()
+        if let failure { report(failure) }
+        if failure == nil { entry?.remove() }
+        server?.finish(failure.map { ["error": .string($0.why)] } ?? ["closed": true])
+        return failure == nil ? ExitStatus.done : ExitStatus.failed
+    }
+
+    /// All that was acknowledged becomes durable.
+    private func close() -> Failure? {
+        do throws(Errno) {
+            try composition.namespace.close()
+            return nil
+        } catch {
+            return Failure(printable(mountPoint), error)
+        }
+    }
+
+    // MARK: Ending
+
+    private static let endingSignals = [SIGINT, SIGTERM, SIGHUP]
+
+    /// Before any thread is started, so that all inherit it.
+    private static func blockSignals() {
+        signal(SIGPIPE, SIG_IGN)
+        var set = sigset_t()
+        sigemptyset(&set)
+        for number in endingSignals { sigaddset(&set, number) }
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+    }
+
+    private func waitForSignals() {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for number in MountService.endingSignals { sigaddset(&set, number) }
+        var number: Int32 = 0
+        while sigwait(&set, &number) == 0 { raiseStop() }
+    }
+
+    private func raiseStop() {
+        if signals.add(1, ordering: .relaxed).newValue > 1 {
+            _ = unmount(lazily: true, force: true)
+            return
+        }
+        guard let failure = unmount(lazily: false, force: false) else { return }
+        guard failure == .EBUSY else {
+            return report(Failure(printable(mountPoint), failure))
+        }
+        let users = Unmounting.users(of: mountPoint)
+        report(
+            Failure(
+                printable(mountPoint), "busy" + (users.isEmpty ? "" : ": used by \(users)"),
+                wayOut: "it ends with its last use; a second signal ends it now"))
+        _ = unmount(lazily: true, force: false)
+    }
+
+    private func unmount(lazily: Bool, force: Bool) -> Errno? {
+        do throws(MountFailure) {
+            try mount.unmount(lazy: lazily, force: force)
+            return nil
+        } catch {
+            return error.errno
+        }
+    }
+
+    // MARK: What others may ask
+
+    private func ownConnection() throws(Failure) -> UInt32 {
+        guard let mount = try MountTable.mount(at: mountPoint), mount.isCairn else {
+            throw Failure(printable(mountPoint), "mounted, but the kernel's table does not show it")
+        }
+        return mount.connection
+    }
+
+    private var description: JSON {
+        [
+            "pid": .count(getpid()), "version": .string(cairnVersion),
+            "mountPoint": .bytes(Array(mountPoint.bytes)),
+            "types": .array(composition.parts.map { .string($0.opened.type) }),
+        ]
+    }
+
+    private func answer(_ request: String) -> JSON {
+        switch request {
+        case "stats":
+            return .object(description.members + statistics.members)
+        case "unmount", "unmount lazy", "unmount force":
+            let force = request.hasSuffix("force")
+            let failure = unmount(lazily: force || request.hasSuffix("lazy"), force: force)
+            return failure.map { ["error": .string($0.description)] } ?? ["unmounted": true]
+        default:
+            return ["error": .string("unknown request '\(request)'")]
+        }
+    }
+}

@@ -1,0 +1,42 @@
+// Progress: how far long work is, on a terminal only; quiet in a pipe.
+
+import CSystem
+
+/// One line on standard error that is written anew, ten times a second at most.
+final class Progress {
+    private let isShown = standardError.isTerminal
+    private var files: UInt64 = 0
+    private var bytes: UInt64 = 0
+    private let start = cairn_clock_monotonic()
+    private var lastShown = cairn_clock_monotonic()
+    private var hasLine = false
+
+    private static var intervalNanoseconds: UInt64 { 100_000_000 }
+
+    func fileDone() {
+        files += 1
+        show()
+    }
+
+    func bytesDone(_ count: UInt64) {
+        bytes += count
+        show()
+    }
+
+    private func show() {
+        guard isShown else { return }
+        let now = cairn_clock_monotonic()
+        guard now - lastShown >= Progress.intervalNanoseconds else { return }
+        lastShown = now
+        hasLine = true
+        let seconds = Double(now - start) / 1e9
+        let rate = humanSize(UInt64(Double(bytes) / seconds))
+        standardError.write("\r\u{1B}[K\(files) files, \(humanSize(bytes)), \(rate)/s")
+    }
+
+    /// Takes the line away.
+    func end() {
+        if hasLine { standardError.write("\r\u{1B}[K") }
+        hasLine = false
+    }
+}

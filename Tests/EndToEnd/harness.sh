@@ -1,0 +1,83 @@
+# Runs one end-to-end test: `bash harness.sh FILE FUNCTION`. CAIRN is the command under test.
+#
+# A test is a function test_… in one of the files beside this one, with the requirement or the
+# promise that it proves above it. It runs alone, in a directory of its own ($work), with `set -e`:
+# the first command that fails fails the test. Whatever it leaves mounted is taken away after it.
+# Status 77: the machine cannot run this test, and the last line says why.
+
+set -euo pipefail
+
+: "${CAIRN:?the command under test}"
+file=$1
+function=$2
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/cairn-test.XXXXXX")
+export LC_ALL=C.UTF-8
+
+cleanUp() {
+    cd /
+    # The deepest and newest first. A mount that stays would make rm dangerous.
+    awk -v top="$work" 'index($5, top) == 1 { print $5 }' /proc/self/mountinfo | tac |
+        while read -r place; do
+            umount -l "$place" 2>/dev/null || fusermount3 -uz "$place" 2>/dev/null || true
+        done
+    if ! grep -qF " $work" /proc/self/mountinfo; then
+        rm -rf --one-file-system "$work"
+    fi
+}
+trap cleanUp EXIT
+
+# -- What tests use ------------------------------------------------------------------------
+
+cairn() { "$CAIRN" "$@"; }
+
+skip() { echo "$*"; exit 77; }
+
+fail() { echo "failed: $*" >&2; return 1; }
+
+# Mounts mfs_ram at $work/NAME with further words for `cairn mount`.
+mountRAM() {
+    local name=$1
+    shift
+    mkdir -p "$work/$name"
+    cairn mount -t mfs_ram "$@" none "$work/$name"
+}
+
+# expectFailure STATUS TEXT COMMAND…: it ends with this status and says this on standard error.
+expectFailure() {
+    local wanted=$1 text=$2 status=0
+    shift 2
+    "$@" >"$work/.output" 2>"$work/.errors" || status=$?
+    [ "$status" = "$wanted" ] ||
+        fail "'$*' ended with $status, not $wanted: $(cat "$work/.errors")"
+    grep -qF -- "$text" "$work/.errors" ||
+        fail "'$*' did not say '$text' but: $(cat "$work/.errors")"
+}
+
+isMounted() { awk -v place="$1" '$5 == place { found = 1 } END { exit !found }' /proc/self/mountinfo; }
+
+isNotMounted() { ! isMounted "$1"; }
+
+# The process that serves a mount.
+daemonOf() { cairn stats --json "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["pid"])'; }
+
+# A process that ended and that nobody has asked for yet (a zombie) is gone too.
+isGone() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
+
+# Tries a command ten times a second, for ten seconds at most.
+eventually() {
+    local _
+    for _ in $(seq 100); do
+        if "$@"; then return 0; fi
+        sleep 0.1
+    done
+    fail "not even after 10 s: $*"
+}
+
+needsRoot() { [ "$(id -u)" = 0 ] || skip "needs root"; }
+
+# shellcheck source=/dev/null
+source "$here/$file"
+cd "$work"
+"$function"

@@ -1,0 +1,178 @@
+# Unmounting: clean, busy, lazy, by force, and after the daemon's death.
+
+stateDirectory() { if [ "$(id -u)" = 0 ]; then echo /run/cairn; else echo "$XDG_RUNTIME_DIR/cairn"; fi; }
+
+connectionOf() { awk -v place="$1" '$5 == place { split($3, n, ":"); print n[2] }' /proc/self/mountinfo | tail -1; }
+
+# The contract: 0 only after the daemon is gone, and nothing is left behind.
+test_umount_returns_when_the_daemon_is_gone() {
+    mountRAM m
+    echo x >m/file
+    daemon=$(daemonOf m)
+    number=$(connectionOf "$work/m")
+    [ -e "$(stateDirectory)/$number-$daemon.json" ]
+    cairn umount m
+    isGone "$daemon"
+    isNotMounted "$work/m"
+    [ -z "$(ls "$(stateDirectory)" | grep "^$number-$daemon")" ]
+}
+
+test_a_busy_mount_stays_and_says_who_uses_it() {
+    mountRAM m
+    (cd m && exec sleep 60) &
+    user=$!
+    isThere() { [ "$(readlink "/proc/$user/cwd")" = "$work/m" ] && grep -q sleep "/proc/$user/comm"; }
+    eventually isThere
+    expectFailure 1 "m: busy: used by sleep ($user)" cairn umount m
+    grep -q "cairn umount -l" .errors
+    echo still >m/file
+    kill "$user"
+    wait "$user" 2>/dev/null || true
+    cairn umount m
+}
+
+test_lazy_lets_users_finish() {
+    mountRAM m
+    daemon=$(daemonOf m)
+    exec 5<>m/file
+    cairn umount -l m
+    isNotMounted "$work/m"
+    echo written later >&5
+    [ "$(cat /proc/self/fd/5)" = "written later" ]
+    ! isGone "$daemon"
+    exec 5>&-
+    eventually isGone "$daemon"
+}
+
+test_force_fails_what_is_in_use() {
+    needsRoot
+    mountRAM m
+    daemon=$(daemonOf m)
+    exec 5<>m/file
+    cairn umount -f m
+    isNotMounted "$work/m"
+    isGone "$daemon"
+    # The kernel may take a write into its cache still; it cannot say that it is durable.
+    python3 - <<'PY'
+import os
+try:
+    os.write(5, b"x")
+    os.fsync(5)
+except OSError:
+    pass
+else:
+    raise SystemExit("fsync after umount -f")
+PY
+    exec 5>&-
+}
+
+# A daemon that hangs is what -f is for.
+test_force_works_when_the_daemon_does_not_answer() {
+    needsRoot
+    mountRAM m
+    daemon=$(daemonOf m)
+    kill -STOP "$daemon"
+    timeout 5 stat m/missing >/dev/null 2>&1 &
+    sleep 0.2
+    expectFailure 1 "does not answer" cairn umount m
+    timeout 30 "$CAIRN" umount -f m
+    isNotMounted "$work/m"
+    eventually isGone "$daemon"
+    wait
+}
+
+test_a_mount_whose_daemon_was_killed_is_cleared() {
+    mountRAM m
+    daemon=$(daemonOf m)
+    number=$(connectionOf "$work/m")
+    kill -KILL "$daemon"
+    eventually isGone "$daemon"
+    expectFailure 1 "Transport endpoint is not connected" cairn ls m
+    expectFailure 1 "its daemon is gone" cairn stats m
+    expectFailure 1 "cairn umount clears it" cairn mount -t mfs_ram none m
+    cairn umount m 2>said
+    grep -q "its daemon had died" said
+    isNotMounted "$work/m"
+    [ -z "$(ls "$(stateDirectory)" | grep "^$number-$daemon")" ]
+    # The number of the connection may be used again; what the dead one left does no harm.
+    mountRAM m
+    echo x >m/file
+    cairn umount m
+}
+
+test_only_mounts_of_cairn_are_unmounted() {
+    mkdir plain
+    expectFailure 1 "plain: is not a mount point" cairn umount plain
+    expectFailure 1 "umount(8)" cairn umount /proc
+    isMounted /proc
+    expectFailure 1 "No such file or directory" cairn umount missing/place
+    expectFailure 2 "exclude one another" cairn umount -f -l plain
+}
+
+test_umount_takes_any_spelling_of_the_place() {
+    mountRAM "with space"
+    ln -s "with space" link
+    cairn umount "./link/"
+    isNotMounted "$work/with space"
+    mountRAM m
+    mkdir m/deep
+    expectFailure 1 "is not a mount point" cairn umount m/deep
+    cairn umount "m/../m/."
+}
+
+# A signal to a busy daemon takes the mount out of the tree and lets its users finish.
+test_a_daemon_that_is_told_to_end_ends_cleanly() {
+    mountRAM m
+    daemon=$(daemonOf m)
+    kill -TERM "$daemon"
+    eventually isGone "$daemon"
+    isNotMounted "$work/m"
+
+    mountRAM m
+    daemon=$(daemonOf m)
+    exec 5<>m/file
+    kill -TERM "$daemon"
+    eventually isNotMounted "$work/m"
+    echo later >&5
+    exec 5>&-
+    eventually isGone "$daemon"
+}
+
+# The kernel gives connection numbers away again at once.
+test_mounts_that_come_and_go_do_not_mix_their_state() {
+    for round in $(seq 15); do
+        mountRAM "a$round" &
+        mountRAM "b$round"
+        wait
+        cairn umount "a$round" &
+        mountRAM "c$round"
+        cairn umount "b$round"
+        wait
+        cairn stats --json "c$round" | grep -q "\"mountPoint\": \"$work/c$round\""
+    done
+    for round in $(seq 15); do
+        [ "$(readlink "/proc/$(daemonOf "c$round")/exe")" = "$(readlink -f "$CAIRN")" ]
+        cairn umount "c$round"
+    done
+}
+
+test_a_second_place_keeps_the_daemon() {
+    needsRoot
+    mountRAM m
+    mkdir second
+    mount --bind m second
+    daemon=$(daemonOf m)
+    cairn umount m 2>said
+    grep -q "mounted elsewhere too" said
+    echo x >second/file
+    cairn umount second
+    eventually isGone "$daemon"
+}
+
+test_plain_umount_works_too() {
+    needsRoot
+    mountRAM m
+    daemon=$(daemonOf m)
+    umount -i m
+    eventually isGone "$daemon"
+}
