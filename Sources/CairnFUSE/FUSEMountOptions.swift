@@ -1,8 +1,8 @@
 // How a FUSE mount is made.
 
 import CSystem
-import Glibc
 public import CairnVFS
+import Glibc
 
 public struct FUSEMountOptions: Sendable {
     /// How requests come from the kernel.
@@ -42,7 +42,7 @@ public struct FUSEMountOptions: Sendable {
     /// whatever another door does, and each file written costs a SETATTR more (measured in
     /// docs/adr/020-fuse.md). Worth it for programs that write a few bytes at a time.
     public var writebackCache = false
-    /// Serving threads; 0: as measured, one for each processor and at most four.
+    /// Serving threads; 0: one for each processor (over the device, at most four).
     public var threads = 0
     public var transport: Transport = .automatic
     public var openless: Openless = .automatic

@@ -156,7 +156,7 @@ extension MountTests {
                 #expect(status(mounted("slow/3")).map { $0.st_size } == 5)
                 #expect(done.value == 0)
                 slow.letGo()
-                held.forEach { $0.join() }
+                for thread in held { thread.join() }
                 #expect(done.value == count)
                 #expect(eventually { mounted.mount.statistics.waiting == 0 })
                 #expect(contents(mounted("slow/7")) == Array("12".utf8))

@@ -20,7 +20,9 @@ struct DataCase: Sendable, CustomTestStringConvertible {
         return options
     }
 
-    var testDescription: String { "\(transport), openless \(openless), write-back \(writebackCache)" }
+    var testDescription: String {
+        "\(transport), openless \(openless), write-back \(writebackCache)"
+    }
 
     static let all: [DataCase] = [
         DataCase(transport: .device, openless: .on, writebackCache: true),

@@ -170,8 +170,8 @@ private func words(_ values: UInt64...) -> [UInt8] {
     }
 
     @Test func devicesSurviveTheirPacking() {
-        for (major, minor) in [(0, 0), (8, 1), (259, 300_000), (4095, 0xfffff)] as [(UInt64, UInt64)]
-        {
+        let numbers: [(UInt64, UInt64)] = [(0, 0), (8, 1), (259, 300_000), (4095, 0xfffff)]
+        for (major, minor) in numbers {
             let device = major << 32 | minor
             #expect(Wire.decodeDevice(Wire.encodeDevice(device)) == device)
         }
@@ -226,7 +226,7 @@ private struct SplitMix {
                     }
                 }
             }
-            threads.forEach { $0.join() }
+            for thread in threads { thread.join() }
         }
         #expect(table.count == 0)
         #expect(inodes.allSatisfy { !$0.isHeld })

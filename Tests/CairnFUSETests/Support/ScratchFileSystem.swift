@@ -21,7 +21,8 @@ final class ScratchFileSystem: FileSystem, @unchecked Sendable {
         keepsData = cacheable
         keepsNames = cacheable
         super.init(typeName: "scratch", time: SystemTime())
-        rootNode = makeNode(.directory, NewNode(kind: .directory, permissions: .init(rawValue: 0o755)))
+        rootNode = makeNode(
+            .directory, NewNode(kind: .directory, permissions: .init(rawValue: 0o755)))
     }
 
     override var root: Inode {
