@@ -231,6 +231,18 @@ os.execv(sys.argv[1], sys.argv[1:])' "$CAIRN" mount -f -t mfs_ram none m >output
     done
 }
 
+test_nohup_keeps_a_foreground_mount() {
+    mkdir m
+    nohup "$CAIRN" mount -f -t mfs_ram none m >output 2>&1 &
+    server=$!
+    eventually grep -q "Ctrl-C" output
+    kill -HUP "$server"
+    sleep 0.5
+    echo x >m/file
+    kill -TERM "$server"
+    wait "$server"
+}
+
 # What `make run` does: on a terminal Ctrl-C ends the mount, and make ends with 0.
 test_make_run_ends_with_control_c() {
     printf 'run:\n\t@exec %s %s\n' "$root/scripts/run" "$CAIRN" >Makefile
