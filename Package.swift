@@ -70,6 +70,7 @@ let package = Package(
             "CairnTestSupport", on: ["CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
             path: "Tests/CairnTestSupport"),
         proof("CairnVFSTests", of: ["CairnVFS", "CairnBase"]),
+        proof("CairnProcTests", of: ["CairnProc", "CairnRAM", "CairnVFS", "CairnBase"]),
         proof("CairnProcessTests", of: ["Cairn", "CairnBase"]),
         proof(
             "CairnTreeTests",

@@ -66,25 +66,25 @@ final class ChunkArena: @unchecked Sendable {
         var pool: Int
     }
 
-    private struct Pool: ~Copyable {
-        let lock = Lock()
-        /// Guarded by lock: slabs with free places, and how many of them have nothing but.
+    /// Guarded by the lock of the same index. Locks stand apart, because a change of one field is
+    /// formally a change of the whole struct.
+    private struct Pool {
+        /// Slabs with free places.
         var available: UnsafeMutablePointer<SlabHeader>?
+        /// How many of them have nothing but free places.
         var emptyCount = 0
-        /// Guarded by lock: free places that are not clean, since memory was last given back.
-        var dirtyFreeCount = 0
-        private var padding: (Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int) =
-            (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-        init() {}
     }
 
     private let pools: UnsafeMutablePointer<Pool>
+    private let locks: UnsafeMutablePointer<PaddedLock>
     private static var poolCount: Int { poolStripes * slabClassCount }
 
     init() {
         pools = .allocate(capacity: ChunkArena.poolCount)
+        pools.initialize(repeating: Pool(), count: ChunkArena.poolCount)
+        locks = .allocate(capacity: ChunkArena.poolCount)
         for index in 0..<ChunkArena.poolCount {
-            (pools + index).initialize(to: Pool())
+            (locks + index).initialize(to: PaddedLock())
         }
     }
 
@@ -97,8 +97,9 @@ final class ChunkArena: @unchecked Sendable {
                 cairn_unmap(slab, size)
             }
         }
-        pools.deinitialize(count: ChunkArena.poolCount)
         pools.deallocate()
+        locks.deinitialize(count: ChunkArena.poolCount)
+        locks.deallocate()
     }
 
     private static func chunkSize(ofPool index: Int) -> Int {
@@ -120,8 +121,8 @@ final class ChunkArena: @unchecked Sendable {
         let stripe = stripeOfThisThread() % ChunkArena.poolStripes
         let index = stripe * ChunkArena.slabClassCount + sizeClass - ChunkArena.firstSlabClass
         let pool = pools + index
-        pool.pointee.lock.lock()
-        defer { pool.pointee.lock.unlock() }
+        locks[index].lock.lock()
+        defer { locks[index].lock.unlock() }
         guard let slab = pool.pointee.available ?? addSlab(toPool: index) else { return nil }
         if slab.pointee.free == ChunkArena.allPlaces { pool.pointee.emptyCount -= 1 }
         let place = slab.pointee.free.trailingZeroBitCount
@@ -129,10 +130,18 @@ final class ChunkArena: @unchecked Sendable {
         let isZero = slab.pointee.clean & bit != 0
         slab.pointee.free &= ~bit
         slab.pointee.clean &= ~bit
-        if !isZero { pool.pointee.dirtyFreeCount -= 1 }
         if slab.pointee.free == 0 { unlink(slab, from: pool) }
         let address = UnsafeMutableRawPointer(slab) + place * ChunkArena.chunkSize(ofPool: index)
         return (Chunk(address, sizeClass: sizeClass), isZero)
+    }
+
+    /// A chunk of at least `size` bytes for the filesystem's own use, which cannot do without.
+    func need(_ size: Int, zeroed: Bool) -> Chunk {
+        guard let taken = allocate(sizeClass: Chunk.sizeClass(for: size)),
+            let address = taken.chunk.address
+        else { preconditionFailure("the machine has no memory for a directory") }
+        if zeroed, !taken.isZero { memset(address, 0, taken.chunk.capacity) }
+        return taken.chunk
     }
 
     func free(_ chunk: Chunk) {
@@ -147,24 +156,22 @@ final class ChunkArena: @unchecked Sendable {
         let slab = start.assumingMemoryBound(to: SlabHeader.self)
         let place = (UInt(bitPattern: address) - base) / UInt(chunk.capacity)
         // The header's `pool` never changes, and this chunk keeps the slab.
-        let pool = pools + slab.pointee.pool
+        let index = slab.pointee.pool
+        let pool = pools + index
         var unused: UnsafeMutablePointer<SlabHeader>?
-        pool.pointee.lock.lock()
+        locks[index].lock.lock()
         precondition(slab.pointee.free & (1 << UInt64(place)) == 0, "a chunk was freed twice")
         if slab.pointee.free == 0 { link(slab, into: pool) }
         slab.pointee.free |= 1 << UInt64(place)
-        pool.pointee.dirtyFreeCount += 1
         if slab.pointee.free == ChunkArena.allPlaces {
             if pool.pointee.emptyCount > 0 {
                 unlink(slab, from: pool)
-                pool.pointee.dirtyFreeCount -= (~slab.pointee.clean & ChunkArena.allPlaces)
-                    .nonzeroBitCount
                 unused = slab
             } else {
                 pool.pointee.emptyCount += 1
             }
         }
-        pool.pointee.lock.unlock()
+        locks[index].lock.unlock()
         if let unused { cairn_unmap(unused, slabSize) }
     }
 

@@ -1,10 +1,12 @@
 // DirectoryIndex: the entries of one directory in memory.
 //
-// Entries are records in the order in which they were made, in segments of up to 16 KiB; each has
+// Entries are records in the order in which they were made, in segments of up to 64 KiB; each has
 // a cookie that grows from one to the next and never changes. Listing walks the segments. Finding
 // goes by an extendible hash: the top bits of a name's hash choose a table, its low 20 bits the
 // place in it. A table that is full is split in two, or doubled while it is small, so no step
-// touches more than about a thousand entries, however large the directory is.
+// touches more than some thousand entries, however large the directory is. Tables and segments
+// come from the arena of chunks, whose largest ones lie in huge pages: what a lookup in a large
+// directory would otherwise spend most of its time on is translating addresses.
 //
 //     tables[hash >> (64 - depth)] ─▶ Table ─▶ slot = low 20 bits of hash | address of record
 //     segments[i] (sorted by cookie) ─▶ Segment ─▶ record record record …
@@ -16,6 +18,7 @@
 //  - Each live record is in exactly one slot; dead ones in none.
 //  - Cookies grow within a segment and from segment to segment.
 //  - A directory without entries holds no memory.
+//  - Several places of `tables` may stand for one table; its `count` is right in the first of them.
 //
 // Threading: guarded by the directory's node lock; exclusively for what mutates.
 
@@ -40,10 +43,10 @@ struct DirectoryIndex {
     @inline(__always)
     func find(_ name: Name) -> Record? {
         guard let tables else { return nil }
-        let table = tables[depth == 0 ? 0 : Int(truncatingIfNeeded: name.hash &>> (64 &- depth))]
+        let table = tables + (depth == 0 ? 0 : Int(truncatingIfNeeded: name.hash &>> (64 &- depth)))
         let tag = name.hash & Slot.tagMask
-        let slots = table.slots
-        let mask = table.mask
+        let slots = table.pointee.slots
+        let mask = table.pointee.mask
         var place = tag & mask
         while true {
             let slot = slots[Int(truncatingIfNeeded: place)]
@@ -86,42 +89,44 @@ struct DirectoryIndex {
     // MARK: Changing
 
     /// Adds a name that is not there.
-    mutating func insert(_ name: Name, to node: TreeNode) {
-        let record = appendRecord(name, cookie: nextCookie, node)
+    mutating func insert(_ name: Name, to node: TreeNode, in arena: ChunkArena) {
+        let record = appendRecord(name, cookie: nextCookie, node, in: arena)
         nextCookie += 1
-        makeRoom(for: name.hash)
-        table(for: name.hash).insert(Slot(record, tag: name.hash & Slot.tagMask))
+        let table = tableWithRoom(for: name.hash, in: arena)
+        table.pointee.insert(Slot(record, tag: name.hash & Slot.tagMask))
         count += 1
     }
 
     /// Removes the name, which is there.
-    mutating func remove(_ name: Name) {
+    mutating func remove(_ name: Name, in arena: ChunkArena) {
         guard let record = find(name) else { preconditionFailure("no such name to remove") }
-        var table = table(for: name.hash)
-        table.remove(record, tag: name.hash & Slot.tagMask)
+        let table = table(for: name.hash)
+        table.pointee.remove(record, tag: name.hash & Slot.tagMask)
         count -= 1
         if count == 0 {
-            removeAll()
+            removeAll(in: arena)
             return
         }
         record.isDead = true
-        shrinkSegment(of: record)
-        if table.isSparse { replaceTable(&table, hash: name.hash, capacity: table.capacity / 2) }
+        shrinkSegment(of: record, in: arena)
+        if table.pointee.isSparse {
+            replaceTable(table, capacity: table.pointee.capacity / 2, in: arena)
+        }
     }
 
     /// Frees all memory. Cookies go on from where they were.
-    mutating func removeAll() {
+    mutating func removeAll(in arena: ChunkArena) {
         if let tables {
             var index = 0
             while index < 1 << depth {
                 let table = tables[index]
                 index += 1 << Int(depth - table.depth)
-                table.free()
+                table.free(in: arena)
             }
             tables.deallocate()
         }
         for index in 0..<segmentCount {
-            segments?[index].free()
+            segments?[index].free(in: arena)
         }
         segments?.deallocate()
         tables = nil
@@ -134,64 +139,66 @@ struct DirectoryIndex {
 
     // MARK: Tables
 
-    func table(for hash: UInt64) -> Table {
+    /// The first place of the table for a hash.
+    func table(for hash: UInt64) -> UnsafeMutablePointer<Table> {
         guard let tables else { preconditionFailure("an empty directory has no table") }
-        return tables[depth == 0 ? 0 : Int(hash >> (64 - depth))]
+        guard depth > 0 else { return tables }
+        let place = Int(truncatingIfNeeded: hash >> (64 - depth))
+        return tables + (place & ~(width(of: tables[place]) - 1))
     }
 
-    /// Makes sure that one more entry fits into the table for `hash`.
-    private mutating func makeRoom(for hash: UInt64) {
+    /// How many places stand for the table.
+    private func width(of table: Table) -> Int { 1 << Int(depth - table.depth) }
+
+    /// The table for a hash, with room for one more entry.
+    private mutating func tableWithRoom(
+        for hash: UInt64, in arena: ChunkArena
+    ) -> UnsafeMutablePointer<Table> {
         if tables == nil {
             tables = .allocate(capacity: 1)
-            tables?.initialize(to: Table(capacity: Table.smallest, depth: 0))
-            return
+            tables?.initialize(to: Table(capacity: Table.smallest, depth: 0, in: arena))
         }
         while true {
-            var table = table(for: hash)
-            guard table.isFull else { return }
-            if table.capacity < Table.largest || table.depth >= Table.deepest {
-                replaceTable(&table, hash: hash, capacity: table.capacity * 2)
-                return
+            let table = table(for: hash)
+            if !table.pointee.isFull { return table }
+            if table.pointee.capacity < Table.largest {
+                replaceTable(table, capacity: table.pointee.capacity * 2, in: arena)
+            } else {
+                split(table, hash: hash, in: arena)
             }
-            split(table, hash: hash)
         }
     }
 
-    /// The indices in `tables` that lead to the table of a hash.
-    private func places(of table: Table, hash: UInt64) -> Range<Int> {
-        guard depth > 0 else { return 0..<1 }
-        let width = depth - table.depth
-        let first = Int(hash >> (64 - depth)) & ~((1 << Int(width)) - 1)
-        return first..<first + 1 << Int(width)
+    private mutating func replaceTable(
+        _ table: UnsafeMutablePointer<Table>, capacity: Int, in arena: ChunkArena
+    ) {
+        let old = table.pointee
+        var fresh = Table(capacity: capacity, depth: old.depth, in: arena)
+        for place in 0..<old.capacity where !old.slots[place].isEmpty {
+            fresh.insert(old.slots[place])
+        }
+        table.update(repeating: fresh, count: width(of: old))
+        old.free(in: arena)
     }
 
-    private mutating func replaceTable(_ table: inout Table, hash: UInt64, capacity: Int) {
-        let fresh = Table(capacity: capacity, depth: table.depth)
-        for place in 0..<table.capacity where !table.slots[place].isEmpty {
-            fresh.insert(table.slots[place])
+    private mutating func split(
+        _ table: UnsafeMutablePointer<Table>, hash: UInt64, in arena: ChunkArena
+    ) {
+        precondition(table.pointee.depth < Table.deepest, "a hash that does not spread names")
+        if table.pointee.depth == depth { doubleTables() }
+        let first = self.table(for: hash)
+        let old = first.pointee
+        let bit = UInt32(1) << UInt32(31 - old.depth)
+        var low = Table(capacity: old.capacity, depth: old.depth + 1, in: arena)
+        var high = Table(capacity: old.capacity, depth: old.depth + 1, in: arena)
+        for place in 0..<old.capacity where !old.slots[place].isEmpty {
+            let slot = old.slots[place]
+            if slot.record.hashTop & bit == 0 { low.insert(slot) } else { high.insert(slot) }
         }
-        for place in places(of: table, hash: hash) {
-            tables?[place] = fresh
-        }
-        table.free()
-        table = fresh
-    }
-
-    private mutating func split(_ table: Table, hash: UInt64) {
-        if table.depth == depth { doubleTables() }
-        let bit = UInt32(1) << UInt32(31 - table.depth)
-        let low = Table(capacity: table.capacity, depth: table.depth + 1)
-        let high = Table(capacity: table.capacity, depth: table.depth + 1)
-        for place in 0..<table.capacity where !table.slots[place].isEmpty {
-            let slot = table.slots[place]
-            (slot.record.hashTop & bit == 0 ? low : high).insert(slot)
-        }
-        let places = places(of: table, hash: hash)
-        let middle = places.lowerBound + places.count / 2
-        for place in places {
-            tables?[place] = place < middle ? low : high
-        }
-        table.free()
+        let half = width(of: old) / 2
+        first.update(repeating: low, count: half)
+        (first + half).update(repeating: high, count: half)
+        old.free(in: arena)
     }
 
     private mutating func doubleTables() {
@@ -232,38 +239,34 @@ struct Slot {
 
 /// A part of the hash: linear probing without tombstones.
 struct Table {
-    /// Before the slots: mask, count, depth.
-    private let header: UnsafeMutablePointer<UInt64>
+    /// The slots' chunk, whose size says how many there are.
+    private let chunk: Chunk
+    private(set) var count: UInt32 = 0
+    private let depthBits: UInt32
 
-    static var smallest: Int { 8 }
-    static var largest: Int { 1024 }
+    static var smallest: Int { Chunk.smallestSize / 8 }
+    static var largest: Int { Chunk.largestSize / 8 }
     /// Splitting further would need more bits of the hash than records keep.
-    static var deepest: UInt64 { 24 }
-    private static var headerWords: Int { 3 }
+    static var deepest: UInt64 { 31 }
 
-    init(capacity: Int, depth: UInt64) {
-        header = .allocate(capacity: Table.headerWords + capacity)
-        header.initialize(repeating: 0, count: Table.headerWords + capacity)
-        header[0] = UInt64(capacity - 1)
-        header[2] = depth
+    init(capacity: Int, depth: UInt64, in arena: ChunkArena) {
+        chunk = arena.need(capacity * 8, zeroed: true)
+        depthBits = UInt32(depth)
     }
 
-    func free() { header.deallocate() }
+    func free(in arena: ChunkArena) { arena.free(chunk) }
 
-    @inline(__always) var mask: UInt64 { header[0] }
+    @inline(__always) var mask: UInt64 { (8 &<< UInt64(chunk.sizeClass)) &- 1 }
     @inline(__always) var slots: UnsafeMutablePointer<Slot> {
-        UnsafeMutableRawPointer(header + Table.headerWords).assumingMemoryBound(to: Slot.self)
+        guard let address = chunk.address else { preconditionFailure("a table without slots") }
+        return address.assumingMemoryBound(to: Slot.self)
     }
-    var capacity: Int { Int(header[0]) + 1 }
-    var count: Int {
-        get { Int(header[1]) }
-        nonmutating set { header[1] = UInt64(newValue) }
-    }
-    var depth: UInt64 { header[2] }
-    var isFull: Bool { (count + 1) * 4 > capacity * 3 }
-    var isSparse: Bool { capacity > Table.smallest && count * 8 < capacity }
+    var capacity: Int { Int(mask) + 1 }
+    var depth: UInt64 { UInt64(depthBits) }
+    var isFull: Bool { (Int(count) + 1) * 4 > capacity * 3 }
+    var isSparse: Bool { capacity > Table.smallest && Int(count) * 8 < capacity }
 
-    func insert(_ slot: Slot) {
+    mutating func insert(_ slot: Slot) {
         var place = slot.tag & mask
         while !slots[Int(place)].isEmpty { place = (place + 1) & mask }
         slots[Int(place)] = slot
@@ -282,7 +285,7 @@ struct Table {
     }
 
     /// Empties a slot and closes the gap.
-    func remove(_ record: Record, tag: UInt64) {
+    mutating func remove(_ record: Record, tag: UInt64) {
         var gap = place(of: record, tag: tag)
         var next = (gap + 1) & mask
         while !slots[Int(next)].isEmpty {

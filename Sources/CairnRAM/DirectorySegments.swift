@@ -1,6 +1,6 @@
 // DirectorySegments: the records of a directory, in the order of their cookies.
 //
-//     segment:  firstCookie u64 │ used u32, capacity u32 │ live u32, liveBytes u32 │ records …
+//     segment:  firstCookie u64 │ used u32, size u32     │ live u32, liveBytes u32 │ records …
 //     record:   cookie u64 │ node (reference) u64 │ number u64 │ hash's top half u32 │
 //               name length u8 │ kind u8 │ place in segment / 8 u16 │ name, padded to 8
 //
@@ -71,33 +71,42 @@ struct Record {
     }
 }
 
-/// Some records, one after the other.
+/// Some records, one after the other, in one chunk.
 struct Segment {
     let header: UnsafeMutableRawPointer
 
     static var headerSize: Int { 24 }
-    static var smallest: Int { 232 }
-    static var largest: Int { 16360 }
+    /// Of a chunk, in bytes.
+    static var smallestSize: Int { 256 }
 
     init(header: UnsafeMutableRawPointer) { self.header = header }
 
-    /// `capacity` bytes for records.
-    init(capacity: Int, firstCookie: UInt64) {
-        header = .allocate(byteCount: Segment.headerSize + capacity, alignment: 8)
+    /// Has room for at least `capacity` bytes of records.
+    init(capacity: Int, firstCookie: UInt64, in arena: ChunkArena) {
+        let size = min(capacity + Segment.headerSize, Chunk.largestSize)
+        let chunk = arena.need(max(size, Segment.smallestSize), zeroed: false)
+        guard let address = chunk.address else { preconditionFailure("a chunk without address") }
+        header = address
         header.storeBytes(of: firstCookie, as: UInt64.self)
         header.storeBytes(of: 0, toByteOffset: 8, as: UInt32.self)
-        header.storeBytes(of: UInt32(capacity), toByteOffset: 12, as: UInt32.self)
+        header.storeBytes(of: UInt32(chunk.capacity), toByteOffset: 12, as: UInt32.self)
         header.storeBytes(of: 0, toByteOffset: 16, as: UInt64.self)
     }
 
-    func free() { header.deallocate() }
+    func free(in arena: ChunkArena) {
+        arena.free(Chunk(header, sizeClass: Chunk.sizeClass(for: size)))
+    }
 
+    /// Of the chunk, in bytes.
+    private var size: Int { Int(header.load(fromByteOffset: 12, as: UInt32.self)) }
+    var capacity: Int { size - Segment.headerSize }
     @inline(__always) var firstCookie: UInt64 { header.load(as: UInt64.self) }
     @inline(__always) var used: Int {
         get { Int(header.load(fromByteOffset: 8, as: UInt32.self)) }
-        nonmutating set { header.storeBytes(of: UInt32(newValue), toByteOffset: 8, as: UInt32.self) }
+        nonmutating set {
+            header.storeBytes(of: UInt32(newValue), toByteOffset: 8, as: UInt32.self)
+        }
     }
-    var capacity: Int { Int(header.load(fromByteOffset: 12, as: UInt32.self)) }
     var liveCount: Int {
         get { Int(header.load(fromByteOffset: 16, as: UInt32.self)) }
         nonmutating set {
@@ -128,29 +137,33 @@ struct Segment {
 
 extension DirectoryIndex {
     /// A record behind all others.
-    mutating func appendRecord(_ name: Name, cookie: UInt64, _ node: TreeNode) -> Record {
+    mutating func appendRecord(
+        _ name: Name, cookie: UInt64, _ node: TreeNode, in arena: ChunkArena
+    ) -> Record {
         let size = Record.size(nameLength: name.count)
-        let segment = lastSegment(withRoomFor: size, cookie: cookie)
+        let segment = lastSegment(withRoomFor: size, cookie: cookie, in: arena)
         let (record, offset) = segment.append(size: size)
         record.initialize(name, cookie: cookie, at: offset)
         record.lead(to: node)
         return record
     }
 
-    private mutating func lastSegment(withRoomFor size: Int, cookie: UInt64) -> Segment {
-        var next = Segment.smallest
+    private mutating func lastSegment(
+        withRoomFor size: Int, cookie: UInt64, in arena: ChunkArena
+    ) -> Segment {
+        var next = size
         if segmentCount > 0, let segments {
             let last = segments[segmentCount - 1]
             if last.used + size <= last.capacity { return last }
             // Names that come and go: the dead make room before anything grows.
             if last.liveBytes * 2 < last.used {
-                let fresh = rewrite(segmentCount - 1, capacity: last.capacity)
+                let fresh = rewrite(segmentCount - 1, capacity: last.capacity, in: arena)
                 if fresh.used + size <= fresh.capacity { return fresh }
             }
-            next = min(Segment.largest, last.capacity * 2 + Segment.headerSize)
+            next = max(size, last.capacity * 2)
         }
         let segment = Segment(
-            capacity: max(next, size), firstCookie: segmentCount == 0 ? 0 : cookie)
+            capacity: next, firstCookie: segmentCount == 0 ? 0 : cookie, in: arena)
         addSegment(segment)
         return segment
     }
@@ -171,7 +184,7 @@ extension DirectoryIndex {
     }
 
     /// A record of this segment died.
-    mutating func shrinkSegment(of record: Record) {
+    mutating func shrinkSegment(of record: Record, in arena: ChunkArena) {
         let segment = record.segment
         segment.liveCount -= 1
         segment.liveBytes -= record.size
@@ -180,25 +193,25 @@ extension DirectoryIndex {
             if isLast {
                 segment.used = 0
             } else {
-                removeSegment(index(of: segment))
+                removeSegment(index(of: segment), in: arena)
             }
         } else if !isLast, segment.liveBytes * 4 < segment.used {
-            _ = rewrite(index(of: segment), capacity: segment.liveBytes)
+            _ = rewrite(index(of: segment), capacity: segment.liveBytes, in: arena)
         }
     }
 
-    private mutating func removeSegment(_ index: Int) {
+    private mutating func removeSegment(_ index: Int, in arena: ChunkArena) {
         guard let segments else { return }
-        segments[index].free()
+        segments[index].free(in: arena)
         segmentCount -= 1
         (segments + index).update(from: segments + index + 1, count: segmentCount - index)
     }
 
     /// Copies a segment's live records into a new one that takes its place.
-    private func rewrite(_ index: Int, capacity: Int) -> Segment {
+    private func rewrite(_ index: Int, capacity: Int, in arena: ChunkArena) -> Segment {
         guard let segments else { preconditionFailure("no segment to rewrite") }
         let old = segments[index]
-        let fresh = Segment(capacity: capacity, firstCookie: old.firstCookie)
+        let fresh = Segment(capacity: capacity, firstCookie: old.firstCookie, in: arena)
         var offset = 0
         while offset < old.used {
             let record = old.record(at: offset)
@@ -210,10 +223,10 @@ extension DirectoryIndex {
             copy.address.storeBytes(of: UInt16(place / 8), toByteOffset: 30, as: UInt16.self)
             let hash = Name(record.name).hash
             let tag = hash & Slot.tagMask
-            let table = table(for: hash)
+            let table = table(for: hash).pointee
             table.slots[Int(table.place(of: record, tag: tag))] = Slot(copy, tag: tag)
         }
-        old.free()
+        old.free(in: arena)
         segments[index] = fresh
         return fresh
     }

@@ -69,8 +69,8 @@ extension FileData {
     func cost(of range: Range<UInt64>, limit: Int) -> Int? {
         guard !range.isEmpty else { return 0 }
         var total = 0
-        for index in range.lowerBound >> FileData.chunkBits
-            ... (range.upperBound - 1) >> FileData.chunkBits
+        for index in range.lowerBound >> FileData.chunkBits...(range.upperBound - 1)
+            >> FileData.chunkBits
         {
             let needed = Chunk.smallestSize << Chunk.sizeClass(for: need(of: range, in: index))
             // Growing takes the new chunk before it gives the old one back.
@@ -84,8 +84,8 @@ extension FileData {
     /// has no memory; chunks that were added by then read as zeros.
     mutating func reserve(_ range: Range<UInt64>, in space: RAMSpace) -> Bool {
         guard !range.isEmpty else { return true }
-        for index in range.lowerBound >> FileData.chunkBits
-            ... (range.upperBound - 1) >> FileData.chunkBits
+        for index in range.lowerBound >> FileData.chunkBits...(range.upperBound - 1)
+            >> FileData.chunkBits
         {
             let old = chunk(at: index)
             let need = need(of: range, in: index)

@@ -59,11 +59,11 @@ final class RAMDirectory: RAMNode, @unchecked Sendable {
     var directorySize: UInt64 { UInt64(entries.count) * 20 }
 
     override func releaseStorage() {
-        entries.removeAll()
+        entries.removeAll(in: space.arena)
         super.releaseStorage()
     }
 
-    deinit { entries.removeAll() }
+    deinit { entries.removeAll(in: space.arena) }
 }
 
 /// Extended attributes of one node, in the order in which they were first set.

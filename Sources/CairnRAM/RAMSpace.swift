@@ -44,7 +44,9 @@ final class RAMSpace: Sendable {
         let freed = freedToHeap.add(size, ordering: .relaxed).newValue
         guard freed >= RAMSpace.heapThreshold else { return }
         let used = bytes.limit - bytes.left
-        guard freed >= used / 4, freedToHeap.exchange(0, ordering: .relaxed) >= freed else { return }
+        guard freed >= used / 4, freedToHeap.exchange(0, ordering: .relaxed) >= freed else {
+            return
+        }
         cairn_release_heap()
     }
 }

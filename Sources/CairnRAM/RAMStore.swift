@@ -212,13 +212,15 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             RAMStore.node(node.node).isCounted = true
             if !target.isEmpty { createTarget(target, of: RAMStore.file(node.node)) }
         case .attributes(let node, let attributes):
-            guard node.node.kind == .regular, attributes.size < node.node.stored.size else { return }
+            guard node.node.kind == .regular, attributes.size < node.node.stored.size else {
+                return
+            }
             let file = RAMStore.file(node.node)
             file.data.cut(to: attributes.size, in: space)
             file.noteOccupancy(blocks: file.blocks)
         case .insert(let name, let directory, let node):
             let directory = RAMStore.directory(directory.node)
-            directory.entries.insert(name, to: node.node)
+            directory.entries.insert(name, to: node.node, in: space.arena)
             directory.noteOccupancy(blocks: 0, directorySize: directory.directorySize)
         case .replace(let name, let directory, let node):
             guard let record = RAMStore.directory(directory.node).entries.find(name) else {
@@ -227,7 +229,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             record.lead(to: node.node)
         case .remove(let name, let directory):
             let directory = RAMStore.directory(directory.node)
-            directory.entries.remove(name)
+            directory.entries.remove(name, in: space.arena)
             directory.noteOccupancy(blocks: 0, directorySize: directory.directorySize)
         case .extendedAttribute(let name, let node, let value):
             setAttribute(name, of: RAMStore.node(node.node), to: value)

@@ -20,15 +20,19 @@ func stripeOfThisThread() -> Int {
     return Int(truncatingIfNeeded: (address &* 0x9E37_79B9_7F4A_7C15) >> 60)
 }
 
+/// A lock on a cache line of its own.
+struct PaddedLock: ~Copyable {
+    let lock = Lock()
+    private let padding = InlineArray<15, UInt32>(repeating: 0)
+}
+
 final class SpaceAccount: @unchecked Sendable {
     // Sendable: `lock` guards `pool`; stripes are atomic; the rest is immutable.
 
     /// Alone on its pair of cache lines.
     private struct Stripe: ~Copyable {
         let left = Atomic<Int>(0)
-        private var padding: (Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int,
-            Int, Int) = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-        init() {}
+        private let padding = InlineArray<15, Int>(repeating: 0)
     }
 
     let limit: Int

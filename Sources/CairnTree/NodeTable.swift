@@ -29,22 +29,25 @@ final class NodeTable: @unchecked Sendable {
         var node: TreeNode?
     }
 
-    private struct Shard: ~Copyable {
-        let lock = Lock()
-        // Guarded by lock:
+    /// Guarded by the lock of the same index. Locks stand apart, because a change of one field is
+    /// formally a change of the whole struct.
+    private struct Shard {
         var count = 0
-        var mask = 0
+        var mask = NodeTable.smallestShard - 1
         var hand = 0
         var epoch: UInt64 = 0
-        var slots: UnsafeMutablePointer<Slot>
-        /// Keeps two shards off one cache line, and off one pair that is fetched together.
-        private var padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64,
-            UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        var slots = NodeTable.emptySlots(NodeTable.smallestShard)
+        /// Makes 64 bytes, a cache line.
+        private let padding = InlineArray<3, UInt64>(repeating: 0)
 
-        init() {
-            mask = NodeTable.smallestShard - 1
-            slots = NodeTable.emptySlots(NodeTable.smallestShard)
-        }
+        init() {}
+    }
+
+    private struct ShardLock: ~Copyable {
+        let lock = Lock()
+        private let padding = InlineArray<15, UInt32>(repeating: 0)
+
+        init() {}
     }
 
     private static var shardBits: UInt64 { 6 }
@@ -52,13 +55,16 @@ final class NodeTable: @unchecked Sendable {
     private static var smallestShard: Int { 16 }
 
     private let shards: UnsafeMutablePointer<Shard>
+    private let locks: UnsafeMutablePointer<ShardLock>
     private let shardLimit: Int
 
     init(limit: Int) {
         shardLimit = limit == .max ? .max : max(1, limit / NodeTable.shardCount)
         shards = .allocate(capacity: NodeTable.shardCount)
+        locks = .allocate(capacity: NodeTable.shardCount)
         for index in 0..<NodeTable.shardCount {
             (shards + index).initialize(to: Shard())
+            (locks + index).initialize(to: ShardLock())
         }
     }
 
@@ -70,6 +76,8 @@ final class NodeTable: @unchecked Sendable {
         }
         shards.deinitialize(count: NodeTable.shardCount)
         shards.deallocate()
+        locks.deinitialize(count: NodeTable.shardCount)
+        locks.deallocate()
     }
 
     private static func emptySlots(_ count: Int) -> UnsafeMutablePointer<Slot> {
@@ -82,8 +90,8 @@ final class NodeTable: @unchecked Sendable {
     private static func mixed(_ number: UInt64) -> UInt64 { number &* 0x9E37_79B9_7F4A_7C15 }
 
     @inline(__always)
-    private func shard(_ mixed: UInt64) -> UnsafeMutablePointer<Shard> {
-        shards + Int(truncatingIfNeeded: mixed >> (64 - NodeTable.shardBits))
+    private static func shardIndex(_ mixed: UInt64) -> Int {
+        Int(truncatingIfNeeded: mixed >> (64 - shardBits))
     }
 
     /// Where a number's search begins.
@@ -96,9 +104,10 @@ final class NodeTable: @unchecked Sendable {
 
     func find(_ number: UInt64) -> Found {
         let mixed = NodeTable.mixed(number)
-        let shard = shard(mixed)
-        shard.pointee.lock.lock()
-        defer { shard.pointee.lock.unlock() }
+        let place = NodeTable.shardIndex(mixed)
+        let shard = shards + place
+        locks[place].lock.lock()
+        defer { locks[place].lock.unlock() }
         let index = NodeTable.position(of: number, mixed, in: shard)
         guard let node = shard.pointee.slots[index].node else {
             return .absent(epoch: shard.pointee.epoch)
@@ -110,9 +119,10 @@ final class NodeTable: @unchecked Sendable {
     /// Puts a node in that was just made: its number is new.
     func insert(_ node: TreeNode, evicting evicted: inout [TreeNode]) {
         let mixed = NodeTable.mixed(node.number)
-        let shard = shard(mixed)
-        shard.pointee.lock.lock()
-        defer { shard.pointee.lock.unlock() }
+        let place = NodeTable.shardIndex(mixed)
+        let shard = shards + place
+        locks[place].lock.lock()
+        defer { locks[place].lock.unlock() }
         let index = NodeTable.position(of: node.number, mixed, in: shard)
         precondition(shard.pointee.slots[index].node == nil, "a node number was given out twice")
         insert(node, at: index, in: shard, evicting: &evicted)
@@ -124,9 +134,10 @@ final class NodeTable: @unchecked Sendable {
         _ node: TreeNode, ifEpochIs epoch: UInt64, evicting evicted: inout [TreeNode]
     ) -> TreeNode? {
         let mixed = NodeTable.mixed(node.number)
-        let shard = shard(mixed)
-        shard.pointee.lock.lock()
-        defer { shard.pointee.lock.unlock() }
+        let place = NodeTable.shardIndex(mixed)
+        let shard = shards + place
+        locks[place].lock.lock()
+        defer { locks[place].lock.unlock() }
         let index = NodeTable.position(of: node.number, mixed, in: shard)
         if let present = shard.pointee.slots[index].node { return present }
         guard shard.pointee.epoch == epoch else { return nil }
@@ -137,15 +148,16 @@ final class NodeTable: @unchecked Sendable {
     /// Takes a node out that was freed.
     func remove(_ number: UInt64) {
         let mixed = NodeTable.mixed(number)
-        let shard = shard(mixed)
-        shard.pointee.lock.lock()
+        let place = NodeTable.shardIndex(mixed)
+        let shard = shards + place
+        locks[place].lock.lock()
         let index = NodeTable.position(of: number, mixed, in: shard)
         var node: TreeNode?
         if shard.pointee.slots[index].node != nil {
             node = NodeTable.take(index, from: shard)
         }
         shard.pointee.epoch &+= 1
-        shard.pointee.lock.unlock()
+        locks[place].lock.unlock()
         withExtendedLifetime(node) {}
     }
 
@@ -153,9 +165,10 @@ final class NodeTable: @unchecked Sendable {
     /// made again.
     func forget(_ number: UInt64) -> TreeNode? {
         let mixed = NodeTable.mixed(number)
-        let shard = shard(mixed)
-        shard.pointee.lock.lock()
-        defer { shard.pointee.lock.unlock() }
+        let place = NodeTable.shardIndex(mixed)
+        let shard = shards + place
+        locks[place].lock.lock()
+        defer { locks[place].lock.unlock() }
         shard.pointee.epoch &+= 1
         return shard.pointee.slots[NodeTable.position(of: number, mixed, in: shard)].node
     }
@@ -163,8 +176,7 @@ final class NodeTable: @unchecked Sendable {
     var count: Int {
         var total = 0
         for index in 0..<NodeTable.shardCount {
-            let shard = shards + index
-            total += shard.pointee.lock.withLock { shard.pointee.count }
+            total += locks[index].lock.withLock { shards[index].count }
         }
         return total
     }
@@ -174,7 +186,7 @@ final class NodeTable: @unchecked Sendable {
         var result: [TreeNode] = []
         for index in 0..<NodeTable.shardCount {
             let shard = shards + index
-            shard.pointee.lock.withLock {
+            locks[index].lock.withLock {
                 for slot in 0...shard.pointee.mask {
                     if let node = shard.pointee.slots[slot].node { result.append(node) }
                 }
@@ -187,7 +199,7 @@ final class NodeTable: @unchecked Sendable {
         for index in 0..<NodeTable.shardCount {
             let shard = shards + index
             let fresh = NodeTable.emptySlots(NodeTable.smallestShard)
-            shard.pointee.lock.lock()
+            locks[index].lock.lock()
             let old = shard.pointee.slots
             let oldCount = shard.pointee.mask + 1
             shard.pointee.slots = fresh
@@ -195,7 +207,7 @@ final class NodeTable: @unchecked Sendable {
             shard.pointee.count = 0
             shard.pointee.hand = 0
             shard.pointee.epoch &+= 1
-            shard.pointee.lock.unlock()
+            locks[index].lock.unlock()
             old.deinitialize(count: oldCount)
             old.deallocate()
         }
@@ -209,11 +221,11 @@ final class NodeTable: @unchecked Sendable {
         var left = 0
         for index in 0..<NodeTable.shardCount {
             let shard = shards + index
-            shard.pointee.lock.lock()
+            locks[index].lock.lock()
             NodeTable.turnHand(
                 of: shard, until: share, steps: 2 * (shard.pointee.mask + 1), evicting: &evicted)
             left += shard.pointee.count
-            shard.pointee.lock.unlock()
+            locks[index].lock.unlock()
         }
         return left
     }

@@ -71,7 +71,8 @@ private struct TreeCheck {
             }
             if attributes.linkCount != subdirectories + 2 {
                 complain(
-                    number, "has \(subdirectories) subdirectories and \(attributes.linkCount) links")
+                    number, "has \(subdirectories) subdirectories and \(attributes.linkCount) links"
+                )
             }
         }
     }

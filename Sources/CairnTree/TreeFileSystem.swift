@@ -57,6 +57,11 @@ open class TreeFileSystem: FileSystem, @unchecked Sendable {
 
     open override var optionsDescription: String { store.optionsDescription }
 
+    /// Nodes in memory. A store that caches or commits adds its own figures in a subclass.
+    open override var figures: [FigureGroup] {
+        [FigureGroup(.cache, "inodes", [.init("entries", UInt64(nodes.count))])]
+    }
+
     open override func statistics() throws(Pause) -> FileSystemStatistics {
         try store.statistics()
     }

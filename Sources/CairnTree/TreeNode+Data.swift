@@ -116,7 +116,8 @@ extension TreeNode {
             after.modificationTime = now
         }
         change.append(.attributes(self.edited, after))
-        if case .punchHole = mode {} else {
+        if case .punchHole = mode {
+        } else {
             change.append(.reserve(self.edited, offset: offset, length: length))
         }
         try tree.store.apply(change)

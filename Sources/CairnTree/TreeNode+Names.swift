@@ -115,7 +115,8 @@ extension TreeNode {
         attributes.number = node.number
         attributes.linkCount = 0
         var change = Change()
-        change.append(.create(node.edited, attributes, target: UnsafeRawBufferPointer(start: nil, count: 0)))
+        change.append(
+            .create(node.edited, attributes, target: UnsafeRawBufferPointer(start: nil, count: 0)))
         change.append(.orphan(node.edited))
         try apply(&change, inheriting: birth.lists, to: node)
 
@@ -241,7 +242,8 @@ extension TreeNode {
                 change.append(.extendedAttribute(AttributeNames.access, of: node.edited, access))
             }
             if !inherited.isEmpty {
-                change.append(.extendedAttribute(AttributeNames.default, of: node.edited, inherited))
+                change.append(
+                    .extendedAttribute(AttributeNames.default, of: node.edited, inherited))
             }
             try node.tree.store.apply(change)
         }

@@ -140,7 +140,9 @@ open class TreeNode: Inode, @unchecked Sendable {
 
     public final override func lookup(_ name: Name) throws(Pause) -> Inode? { try find(name) }
 
-    public final override func parentDirectory() throws(Pause) -> Inode? { try directoryAboveThis() }
+    public final override func parentDirectory() throws(Pause) -> Inode? {
+        try directoryAboveThis()
+    }
 
     public final override func readDirectory(
         after cookie: UInt64, _ body: (DirectoryEntry) -> Bool

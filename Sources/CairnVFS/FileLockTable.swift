@@ -234,14 +234,12 @@ final class FileLockTable: @unchecked Sendable {
     ) -> (lock: FileLock, owner: LockOwner)? {
         for holder in holders where holder.owner != owner {
             if let entry = holder.ranges.conflict(with: request.range, request.kind) {
-                return (Self.report(entry, of: holder), holder.owner)
+                return (Self.asTold(Self.lock(entry, of: holder), holder.owner), holder.owner)
             }
         }
         for reservation in reservations
         where reservation.owner != owner && reservation.stands(against: request) {
-            var lock = reservation.lock
-            lock.processID = reservation.owner.kind == .description ? -1 : lock.processID
-            return (lock, reservation.owner)
+            return (Self.asTold(reservation.lock, reservation.owner), reservation.owner)
         }
         return nil
     }
@@ -262,13 +260,18 @@ final class FileLockTable: @unchecked Sendable {
         return owners
     }
 
-    private static func report(_ entry: LockedRanges.Entry, of holder: Holder) -> FileLock {
+    private static func lock(_ entry: LockedRanges.Entry, of holder: Holder) -> FileLock {
         guard let range = LockRange(start: entry.start, end: entry.end) else {
             preconditionFailure("a locked range ends before it starts")
         }
-        return FileLock(
-            entry.kind, range,
-            processID: holder.owner.kind == .description ? -1 : holder.processID)
+        return FileLock(entry.kind, range, processID: holder.processID)
+    }
+
+    /// F_GETLK names no process for a lock that belongs to a description.
+    private static func asTold(_ lock: FileLock, _ owner: LockOwner) -> FileLock {
+        var lock = lock
+        if owner.kind == .description { lock.processID = -1 }
+        return lock
     }
 
     // MARK: Listing
@@ -279,7 +282,7 @@ final class FileLockTable: @unchecked Sendable {
             var held: [(FileLock, LockOwner)] = []
             for holder in holders {
                 for entry in holder.ranges.entries {
-                    held.append((Self.report(entry, of: holder), holder.owner))
+                    held.append((Self.lock(entry, of: holder), holder.owner))
                 }
             }
             return (held, queue.map { ($0.request, $0.owner) })

@@ -100,7 +100,7 @@ public struct FileLock: Hashable, Sendable {
 
     public var kind: Kind
     public var range: LockRange
-    /// Who is told to hold it; -1 for a lock of a description.
+    /// Who took it, for people; F_GETLK gives -1 for a lock of a description.
     public var processID: Int32
 
     public init(_ kind: Kind, _ range: LockRange, processID: Int32) {

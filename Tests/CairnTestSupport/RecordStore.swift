@@ -126,7 +126,8 @@ public final class RecordStore: NodeStore, @unchecked Sendable {
     public func extendedAttributeNames(
         of node: TreeNode, into buffer: UnsafeMutableRawBufferPointer
     ) throws(Pause) -> Int {
-        try copy(Array(try record(node.number).extended.map { $0.name + [0] }.joined()), into: buffer)
+        try copy(
+            Array(try record(node.number).extended.map { $0.name + [0] }.joined()), into: buffer)
     }
 
     private func copy(

@@ -178,7 +178,8 @@ public final class Session: Sendable {
 
     public func target(_ path: String) throws(Errno) -> String {
         let inode = try inode(path)
-        return String(decoding: try blocking { () throws(Pause) in try inode.readLink() }, as: UTF8.self)
+        return String(
+            decoding: try blocking { () throws(Pause) in try inode.readLink() }, as: UTF8.self)
     }
 
     // MARK: Attributes

@@ -27,7 +27,10 @@ private let alice = Credentials(user: 1000, group: 100, groups: [101])
     func setGroupID(_ ground: Ground) throws {  // V9
         try onFreshTree(ground) { s in
             try s.directory("/d")
-            try s.set("/d") { $0.group = 500; $0.permissions = Permissions(rawValue: 0o2777) }
+            try s.set("/d") {
+                $0.group = 500
+                $0.permissions = Permissions(rawValue: 0o2777)
+            }
             let a = s.as(alice)
             try a.directory("/d/sub", mode: 0o755)
             #expect(try s.stat("/d/sub").group == 500)
@@ -64,7 +67,10 @@ private let alice = Credentials(user: 1000, group: 100, groups: [101])
             #expect(after.user == 7 && after.group == 8)
             #expect(after.modificationTime == Timestamp(seconds: -5, nanoseconds: 999_999_999))
             #expect(after.changeTime == now)
-            try s.set(file) { $0.user = 9; $0.clearsPrivileges = true }
+            try s.set(file) {
+                $0.user = 9
+                $0.clearsPrivileges = true
+            }
             #expect(try s.stat(file).permissions.rawValue == 0o755)
             // Only a member of the group may set the bit that runs as it.
             try s.as(alice).set(file) { $0.permissions = Permissions(rawValue: 0o2755) }
@@ -72,7 +78,10 @@ private let alice = Credentials(user: 1000, group: 100, groups: [101])
             s.time.advance(nanoseconds: 1)
             try s.set(file) { _ in }
             #expect(try s.stat(file).changeTime == now)
-            try s.set(file) { $0.accessTime = .now; $0.changeTime = Timestamp(seconds: 3) }
+            try s.set(file) {
+                $0.accessTime = .now
+                $0.changeTime = Timestamp(seconds: 3)
+            }
             #expect(try s.stat(file).accessTime == s.time.now())
             #expect(try s.stat(file).changeTime == Timestamp(seconds: 3))
         }

@@ -91,7 +91,9 @@ func onFreshTree(
         }
     }
 
-    @Test("Symbolic links and special nodes keep what they were made with", arguments: Ground.allCases)
+    @Test(
+        "Symbolic links and special nodes keep what they were made with", arguments: Ground.allCases
+    )
     func specialNodes(_ ground: Ground) throws {  // V12
         try onFreshTree(ground) { s in
             let target = String(repeating: "x/", count: 2000)
@@ -193,7 +195,9 @@ func onFreshTree(
         }
     }
 
-    @Test("A listing shows what stays exactly once, while names come and go", arguments: Ground.allCases)
+    @Test(
+        "A listing shows what stays exactly once, while names come and go",
+        arguments: Ground.allCases)
     func listing(_ ground: Ground) throws {  // V8
         try onFreshTree(ground) { s in
             let directory = try s.directory("/d")
@@ -202,10 +206,13 @@ func onFreshTree(
             var seen: [String] = []
             var cookie: UInt64 = 0
             var step = 0
-            while case let part = try s.entries(directory, after: cookie, atMost: 7), !part.isEmpty {
+            while case let part = try s.entries(directory, after: cookie, atMost: 7), !part.isEmpty
+            {
                 seen += part.map(\.name)
                 cookie = part[part.count - 1].cookie
-                for index in min(60, step * 5)..<min(60, step * 5 + 5) { try s.unlink("/d/goes\(index)") }
+                for index in min(60, step * 5)..<min(60, step * 5 + 5) {
+                    try s.unlink("/d/goes\(index)")
+                }
                 try s.file("/d/comes\(step)")
                 step += 1
                 if step > 60 { break }

@@ -24,7 +24,9 @@ import Testing
         }
     }
 
-    @Test("A file that is replaced goes, unless it has other names or holders", arguments: Ground.allCases)
+    @Test(
+        "A file that is replaced goes, unless it has other names or holders",
+        arguments: Ground.allCases)
     func replacesFile(_ ground: Ground) throws {
         try onFreshTree(ground) { s in
             let free = try s.statistics().freeNodes

@@ -386,7 +386,10 @@ struct FileLocksTests {
     func threads() {
         let file = newFile()
         let inside = Recorder<String>()
-        nonisolated(unsafe) var users = [0, 0, 0, 0]  // guarded by the locks under test
+        // One word for each slot, guarded by the locks under test.
+        nonisolated(unsafe) let users = UnsafeMutablePointer<Int>.allocate(capacity: 4)
+        users.initialize(repeating: 0, count: 4)
+        defer { users.deallocate() }
         onThreads(6) { thread in
             var random = SeededGenerator(seed: runSeed &+ UInt64(thread))
             let owner = LockOwner.description(UInt64(thread))

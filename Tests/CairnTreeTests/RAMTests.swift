@@ -1,0 +1,223 @@
+// What stands below the tree in memory: the directory index, chunks, accounts and options
+// (requirement M1).
+
+import CairnBase
+import CairnTestSupport
+import CairnTree
+import CairnVFS
+import Dispatch
+import Glibc
+import Testing
+
+@testable import CairnRAM
+
+@Suite struct RAMTests {
+    // MARK: Directories
+
+    @Test("A large directory finds and lists what it has, through growth and decay")
+    func directoryIndex() throws {
+        let time = ManualTime()
+        let s = try Session(store: Ground.memoryStore(time: time), time: time)
+        let node = try #require(s.tree.root as? TreeNode)
+        let seed = UInt64.random(in: 0...UInt64.max)
+        var random = SeededRandom(seed: seed)
+        let arena = ChunkArena()
+        var index = DirectoryIndex()
+        var expected: [Int: UInt64] = [:]
+        var lastCookie: UInt64 = 0
+        func check() throws {
+            try #require(index.count == expected.count, "seed \(seed)")
+            var seen: [UInt64] = []
+            index.list(after: 0) { record in
+                seen.append(record.cookie)
+                return true
+            }
+            try #require(seen == seen.sorted(), "seed \(seed)")
+            try #require(Set(seen).count == expected.count, "seed \(seed)")
+            lastCookie = seen.last ?? lastCookie
+        }
+        for target in [20_000, 200, 5_000, 0, 1_500, 3] {
+            while expected.count != target {
+                let number = random.number(below: 40_000)
+                let name = FileName("entry number \(number)")
+                let isGrowing = expected.count < target
+                name.withName { name in
+                    if expected[number] == nil {
+                        guard isGrowing else { return }
+                        #expect(index.find(name) == nil)
+                        index.insert(name, to: node, in: arena)
+                        expected[number] = index.find(name)?.cookie
+                    } else if !isGrowing {
+                        index.remove(name, in: arena)
+                        expected[number] = nil
+                    }
+                }
+            }
+            try check()
+            for (number, cookie) in expected {
+                let found = FileName("entry number \(number)").withName { index.find($0)?.cookie }
+                try #require(found == cookie, "seed \(seed)")
+            }
+            if target == 0 {
+                #expect(index.tables == nil)
+                #expect(index.segmentCount == 0)
+            }
+        }
+        // A listing can be taken up after any cookie, also one whose entry is gone.
+        var after = 0
+        index.list(after: lastCookie - 1) { _ in
+            after += 1
+            return true
+        }
+        #expect(after == 1)
+        index.removeAll(in: arena)
+        try s.close()
+    }
+
+    @Test("A name that comes and goes does not make its directory grow")
+    func churn() throws {
+        let time = ManualTime()
+        let s = try Session(store: Ground.memoryStore(time: time), time: time)
+        let node = try #require(s.tree.root as? TreeNode)
+        let arena = ChunkArena()
+        var index = DirectoryIndex()
+        FileName("stays").withName { index.insert($0, to: node, in: arena) }
+        for round in 0..<20_000 {
+            FileName("temporary \(round)").withName {
+                index.insert($0, to: node, in: arena)
+                index.remove($0, in: arena)
+            }
+        }
+        #expect(index.segmentCount <= 2)
+        index.removeAll(in: arena)
+        try s.close()
+    }
+
+    // MARK: Accounts
+
+    @Test("An account gives out exactly its limit, to however many threads")
+    func account() {
+        let account = SpaceAccount(limit: 100_003, batch: 1000)
+        let lock = TestLock()
+        nonisolated(unsafe) var total = 0  // guarded by lock
+        DispatchQueue.concurrentPerform(iterations: 4) { thread in
+            var taken = 0
+            while account.take(thread + 1) { taken += thread + 1 }
+            while account.take(1) { taken += 1 }
+            lock.withLock { total += taken }
+        }
+        // What one thread had in hand when another was refused.
+        while account.take(1) { total += 1 }
+        #expect(total == 100_003)
+        #expect(account.left == 0)
+        account.give(100_003)
+        #expect(account.left == 100_003)
+        #expect(account.take(100_003))
+        #expect(!account.take(1))
+    }
+
+    @Test("Random changes of data leave the account exact")
+    func exactAccount() throws {
+        let seed = UInt64.random(in: 0...UInt64.max)
+        var random = SeededRandom(seed: seed)
+        let space = RAMSpace(byteLimit: 3 << 20, nodeLimit: 10)
+        var data = FileData()
+        var size: UInt64 = 0
+        let bytes = [UInt8](repeating: 5, count: 200_000)
+        for _ in 0..<3000 {
+            let offset = UInt64(random.number(below: 8 << 20))
+            let length = UInt64(random.number(below: 200_000) + 1)
+            switch random.number(below: 5) {
+            case 0, 1:
+                let written = bytes.withUnsafeBytes { buffer in
+                    data.write(
+                        UnsafeRawBufferPointer(rebasing: buffer[..<Int(length)]), at: offset,
+                        size: size, in: space)
+                }
+                size = max(size, offset + UInt64(written))
+            case 2:
+                data.punch(offset..<offset + length, in: space)
+            case 3:
+                if offset < size {
+                    data.cut(to: offset, in: space)
+                    size = offset
+                }
+            default:
+                let range = offset..<offset + length
+                if let cost = data.cost(of: range, limit: .max), space.bytes.take(cost) {
+                    let isReserved = data.reserve(range, in: space)
+                    #expect(isReserved)
+                    size = max(size, range.upperBound)
+                }
+            }
+            try #require(space.bytes.left + data.held == 3 << 20, "seed \(seed)")
+        }
+        data.removeAll(in: space)
+        #expect(data.held == 0)
+        #expect(data.root == 0)
+        #expect(space.bytes.left == 3 << 20, "seed \(seed)")
+    }
+
+    // MARK: Memory
+
+    private func residentBytes() -> Int {
+        guard let file = fopen("/proc/self/statm", "r") else { return 0 }
+        defer { fclose(file) }
+        var line = [CChar](repeating: 0, count: 128)
+        guard fgets(&line, 128, file) != nil else { return 0 }
+        let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8($0) }, as: UTF8.self)
+        return Int(text.split(separator: " ")[1]).map { $0 * 4096 } ?? 0
+    }
+
+    @Test("Memory goes back to the machine when files go")
+    func memoryReturns() throws {
+        let time = ManualTime()
+        let s = try Session(store: Ground.memoryStore(bytes: 1 << 30, time: time), time: time)
+        let before = residentBytes()
+        let bytes = [UInt8](repeating: 1, count: 1 << 20)
+        for name in ["/a", "/b"] {
+            let file = try s.file(name)
+            for index in 0..<96 {
+                try s.write(file, bytes, at: .offset(UInt64(index) << 20))
+            }
+        }
+        #expect(residentBytes() - before > 150 << 20)
+        try s.truncate("/a", 1)
+        try s.unlink("/b")
+        #expect(residentBytes() - before < 60 << 20)
+        try s.close()
+    }
+
+    // MARK: The type
+
+    private func open(_ text: String) throws(MountFailure) -> (FileSystem, String?) {
+        var options = MountOptionList(text)
+        let type = RAMFileSystemType(defaultSize: 8 << 20)
+        let fileSystem = try type.open(source: "none", options: &options, in: VFS())
+        return (fileSystem, options.firstUnknown)
+    }
+
+    @Test("Options are those of tmpfs, and unknown ones are left")
+    func options() throws {
+        let (plain, _) = try open("")
+        func statistics(_ fileSystem: FileSystem) throws -> FileSystemStatistics {
+            try blocking { () throws(Pause) in try fileSystem.statistics() }
+        }
+        #expect(try statistics(plain).totalBlocks == 2048)
+        #expect(plain.typeName == "mfs_ram")
+        let (given, unknown) = try open("size=1M,nr_inodes=100,mode=1777,uid=5,gid=6,other=x")
+        #expect(unknown == "other")
+        #expect(try statistics(given).totalBlocks == 256)
+        #expect(try statistics(given).totalNodes == 100)
+        #expect(given.optionsDescription == "size=1024k")
+        let root = try blocking { () throws(Pause) in try given.root.attributes() }
+        #expect(root.permissions.rawValue == 0o1777)
+        #expect(root.user == 5 && root.group == 6)
+        #expect(throws: MountFailure.self) { try open("mode=9") }
+        #expect(throws: MountFailure.self) { try open("mode=17777") }
+        #expect(throws: MountFailure.self) { try open("size=lots") }
+        for fileSystem in [plain, given] {
+            try blocking { () throws(Pause) in try fileSystem.close() }
+        }
+    }
+}
