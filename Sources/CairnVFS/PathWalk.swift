@@ -76,7 +76,7 @@ struct PathWalk {
     /// Walks the path. ENOENT for an empty one, ENAMETOOLONG over 4095 bytes, EINVAL with a NUL.
     mutating func run(_ path: UnsafeRawBufferPointer) throws(Pause) {
         defer {
-            if dentryHits > 0 { namespace.vfs.dentries.hits.add(dentryHits) }
+            if dentryHits > 0 { namespace.vfs.dentries.countHits(dentryHits) }
         }
         if path.isEmpty {
             guard options.contains(.emptyIsBase) else { throw .failed(.ENOENT) }
@@ -196,7 +196,7 @@ struct PathWalk {
     private mutating func lookUpSlowly(
         _ name: Name, in directory: Unmanaged<Inode>
     ) throws(Pause) -> Unmanaged<Inode>? {
-        namespace.vfs.dentries.misses.add(1)
+        namespace.vfs.dentries.countMiss()
         guard let inode = try namespace.vfs.lookup(name, in: directory.takeUnretainedValue())
         else { return nil }
         kept.append(inode)
