@@ -33,7 +33,8 @@ test_man_pages_are_complete() {
     cat "$root"/man/*.[18] | sed 's/\\-/-/g' >pages
     for name in $(subcommands); do
         grep -q "cairn $name" pages || fail "no page names cairn $name"
-        for option in $(cairn "$name" --help | grep -o -- '^  .*' | grep -o -- '--[a-z-]*' | sort -u); do
+        cairn "$name" --help | grep '^  ' >lines
+        for option in $(grep -o -- '--[a-z-]*' lines | sort -u); do
             grep -q -- "$option" pages || fail "no page names $option of cairn $name"
         done
     done

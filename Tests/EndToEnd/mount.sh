@@ -290,7 +290,9 @@ test_a_user_mounts_without_root() {
     chmod 755 "$work"
     mkdir own run
     chown 65534:65534 own run
-    as() { setpriv --reuid=65534 --regid=65534 --clear-groups env XDG_RUNTIME_DIR="$work/run" "$@"; }
+    as() {
+        setpriv --reuid=65534 --regid=65534 --clear-groups env XDG_RUNTIME_DIR="$work/run" "$@"
+    }
     as test -w /dev/fuse || skip "/dev/fuse is for root only here"
     [ -e /etc/mtab ] || skip "fusermount3 needs /etc/mtab"
     as test -x "$CAIRN" || skip "the command lies where only root can reach it"
@@ -328,7 +330,9 @@ test_mount_and_fstab_know_the_type() {
     mkdir over over/upper over/work m
     cat >inside <<EOF
 set -e
-mount -t overlay overlay -o lowerdir=/usr/sbin,upperdir=$work/over/upper,workdir=$work/over/work /usr/sbin
+cd over
+mount -t overlay overlay -o lowerdir=/usr/sbin,upperdir=upper,workdir=work /usr/sbin
+cd ..
 ln -sf "$CAIRN" /usr/sbin/mount.cairn
 ln -sf "$CAIRN" /usr/sbin/mount.fuse.cairn
 ln -sf "$CAIRN" /usr/sbin/umount.fuse.cairn
