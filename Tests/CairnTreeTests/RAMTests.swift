@@ -116,6 +116,19 @@ import Testing
         #expect(!account.take(1))
     }
 
+    @Test("No two nodes get one number, whichever threads ask")
+    func numbers() {
+        let source = NumberSource(above: 1)
+        let lock = TestLock()
+        nonisolated(unsafe) var all: Set<UInt64> = []  // guarded by lock
+        DispatchQueue.concurrentPerform(iterations: 8) { _ in
+            let drawn = (0..<5000).map { _ in source.next() }
+            lock.withLock { all.formUnion(drawn) }
+        }
+        #expect(all.count == 40_000)
+        #expect(all.allSatisfy { $0 > 1 })
+    }
+
     @Test("Random changes of data leave the account exact")
     func exactAccount() throws {
         let seed = UInt64.random(in: 0...UInt64.max)
