@@ -59,6 +59,7 @@ soak: build
 
 install: build
 	install -D -m 755 $(CAIRN) $(DESTDIR)$(PREFIX)/bin/cairn
+	strip --strip-debug $(DESTDIR)$(PREFIX)/bin/cairn
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 644 $(MAN1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(MAN8) $(DESTDIR)$(PREFIX)/share/man/man8

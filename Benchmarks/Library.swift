@@ -110,6 +110,15 @@ struct LibraryContest {
         ]
     }
 
+    /// One call of the library, so often: for a profiler.
+    func profile(_ wanted: String, _ count: Int) throws -> Bool {
+        guard let (_, library, _) = try contests().first(where: { $0.0.hasPrefix(wanted) }) else {
+            return false
+        }
+        library(count)
+        return true
+    }
+
     func run() throws {
         var rows: [Row] = []
         for (name, library, host) in try contests() {

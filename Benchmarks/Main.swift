@@ -2,6 +2,7 @@
 //
 //     cairn-benchmarks library [DIRECTORY]   DIRECTORY is on tmpfs, /dev/shm if not given
 //     cairn-benchmarks scale
+//     cairn-benchmarks profile CALL COUNT     one call of the library, for perf and callgrind
 
 import Glibc
 
@@ -11,20 +12,38 @@ struct Main {
         let arguments = CommandLine.arguments.dropFirst()
         switch arguments.first {
         case "library":
-            let parent = arguments.dropFirst().first ?? "/dev/shm"
-            let directory = "\(parent)/cairn-benchmarks-\(getpid())"
-            guard mkdir(directory, 0o755) == 0 else {
-                complain("\(directory): cannot be made")
-                exit(1)
+            try onScratch(in: arguments.dropFirst().first ?? "/dev/shm") { directory in
+                try LibraryContest(host: directory).run()
             }
-            defer { remove(tree: directory) }
-            try LibraryContest(host: directory).run()
+        case "profile":
+            guard arguments.count == 3, let count = Int(arguments[arguments.startIndex + 2]) else {
+                complain("usage: cairn-benchmarks profile CALL COUNT")
+                exit(2)
+            }
+            try onScratch(in: "/dev/shm") { directory in
+                let contest = try LibraryContest(host: directory)
+                if try !contest.profile(arguments[arguments.startIndex + 1], count) {
+                    complain("no such call")
+                }
+            }
         case "scale":
             try ScaleBenchmark().run()
         default:
-            complain("usage: cairn-benchmarks library [DIRECTORY] | scale")
+            complain("usage: cairn-benchmarks library [DIRECTORY] | scale | profile CALL COUNT")
             exit(2)
         }
+    }
+
+    private static func onScratch(
+        in parent: String, _ body: (String) throws -> Void
+    ) throws {
+        let directory = "\(parent)/cairn-benchmarks-\(getpid())"
+        guard mkdir(directory, 0o755) == 0 else {
+            complain("\(directory): cannot be made")
+            exit(1)
+        }
+        defer { remove(tree: directory) }
+        try body(directory)
     }
 
     private static func complain(_ text: String) {

@@ -8,28 +8,23 @@
 #include <time.h>
 #include <unistd.h>
 
-static _Thread_local void *thread_value;
+_Thread_local struct cairn_thread_slot *cairn_thread_slot_value;
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
-static _Atomic(void (*)(void *)) exit_handler;
 
 static void thread_ends(void *value) {
-    void (*handler)(void *) = atomic_load(&exit_handler);
-    thread_value = NULL;
-    if (handler != NULL) handler(value);
+    cairn_thread_slot_value = NULL;
+    struct cairn_thread_slot *slot = value;
+    atomic_store((_Atomic uint64_t *)&slot->is_taken, 0);
 }
 
 static void make_exit_key(void) { (void)pthread_key_create(&exit_key, thread_ends); }
 
-void *cairn_thread_value(void) { return thread_value; }
-
-void cairn_thread_set_value(void *value) {
+void cairn_set_thread_slot(struct cairn_thread_slot *slot) {
     pthread_once(&exit_once, make_exit_key);
-    thread_value = value;
-    (void)pthread_setspecific(exit_key, value);
+    cairn_thread_slot_value = slot;
+    (void)pthread_setspecific(exit_key, slot);
 }
-
-void cairn_thread_exit_handler(void (*at_exit)(void *)) { atomic_store(&exit_handler, at_exit); }
 
 int32_t cairn_gettid(void) { return (int32_t)syscall(SYS_gettid); }
 

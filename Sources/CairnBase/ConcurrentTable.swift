@@ -66,27 +66,46 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
     public var count: Int { entryCount.load(ordering: .relaxed) }
     public var evictions: Int { evicted.load(ordering: .relaxed) }
 
-    @inlinable @inline(__always)
-    func bucketIndex(owner: UInt64, hash: UInt64) -> Int {
-        Int(truncatingIfNeeded: mixHash(owner ^ hash, 0x9E37_79B9_7F4A_7C15)) & mask
+    private func bucketIndex(owner: UInt64, hash: UInt64) -> Int {
+        reader.bucketIndex(owner: owner, hash: hash)
     }
 
     // MARK: Reading
 
-    /// To be called in an epoch section.
-    @inlinable @inline(__always)
-    public func find(owner: UInt64, _ name: Name) -> Found {
-        let index = bucketIndex(owner: owner, hash: name.hash)
-        var bits = buckets[index].load(ordering: .sequentiallyConsistent)
-        while let record = Record<Object>(bits) {
-            if record.matches(owner: owner, name) {
-                record.touch()
-                if let object = record.object { return .object(object) }
-                return .absent
-            }
-            bits = record.next.pointee.load(ordering: .acquiring)
+    /// What reading takes: plain words, so that a reader counts no references. Valid while the
+    /// table lives.
+    public struct Reader: @unchecked Sendable {
+        // Sendable: the buckets are atomics.
+        @usableFromInline let buckets: UnsafeMutablePointer<Bucket>
+        @usableFromInline let mask: Int
+
+        @inlinable @inline(__always)
+        func bucketIndex(owner: UInt64, hash: UInt64) -> Int {
+            Int(truncatingIfNeeded: mixHash(owner ^ hash, 0x9E37_79B9_7F4A_7C15)) & mask
         }
-        return .unknown
+
+        /// To be called in an epoch section.
+        @inlinable @inline(__always)
+        public func find(owner: UInt64, _ name: Name) -> Found {
+            let index = bucketIndex(owner: owner, hash: name.hash)
+            var bits = buckets[index].load(ordering: .sequentiallyConsistent)
+            while let record = Record<Object>(bits) {
+                if record.matches(owner: owner, name) {
+                    record.touch()
+                    if let object = record.object { return .object(object) }
+                    return .absent
+                }
+                bits = record.next.pointee.load(ordering: .acquiring)
+            }
+            return .unknown
+        }
+    }
+
+    public var reader: Reader { Reader(buckets: buckets, mask: mask) }
+
+    /// To be called in an epoch section.
+    public func find(owner: UInt64, _ name: Name) -> Found {
+        reader.find(owner: owner, name)
     }
 
     // MARK: Writing

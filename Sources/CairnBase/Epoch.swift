@@ -12,115 +12,131 @@
 // after the removal; and a reader that announced a greater value saw `global` after it was
 // advanced, which was after the removal.
 
-import CSystem
+public import CSystem
 import Glibc
 public import Synchronization
 
 /// What one thread has in this module: its slot among the readers. Never freed, but reused.
-public final class ThreadSlot: @unchecked Sendable {
-    // Sendable: `depth` belongs to the thread; the rest is atomic, or guarded by `lock`.
-
-    /// Small and dense: for picking a stripe of a striped structure.
-    public let index: Int
-    /// 0: no section is open.
-    @usableFromInline let announced = Atomic<UInt64>(0)
-    @usableFromInline var depth = 0
-    /// What `Epoch.afterSection` was given; belongs to the thread.
-    @usableFromInline var hasDeferred = false
-    private var deferred: [() -> Void] = []
-    /// A tick for whoever samples one call in so many; belongs to the thread.
-    public var sampleTick: UInt32 = 0
-
-    private let lock = Lock()
-    private var retired: [Retired] = []  // guarded by lock
-    private var isTaken = true  // guarded by ThreadSlot.registryLock
-
-    private struct Retired {
-        var tag: UInt64
-        var object: Unmanaged<AnyObject>?
-        var memory: UnsafeMutableRawPointer?
-    }
-
-    private init(index: Int) {
-        self.index = index
-    }
-
-    // MARK: The calling thread's slot
+public struct ThreadSlot: @unchecked Sendable {
+    // Sendable: `announced` and `isTaken` are atomic; the rest belongs to the thread.
+    @usableFromInline let base: UnsafeMutablePointer<cairn_thread_slot>
 
     @inlinable
+    init(_ base: UnsafeMutablePointer<cairn_thread_slot>) {
+        self.base = base
+    }
+
+    /// The calling thread's slot.
+    @inlinable @inline(__always)
     public static var current: ThreadSlot {
-        if let value = threadValue() {
-            return Unmanaged<ThreadSlot>.fromOpaque(value)._withUnsafeGuaranteedRef { $0 }
-        }
-        return register()
+        if let base = cairn_thread_slot() { return ThreadSlot(base) }
+        return SlotRegistry.register()
     }
 
-    private static let registryLock = Lock()
-    nonisolated(unsafe) private static var registry: [ThreadSlot] = []  // guarded by registryLock
+    /// Small and dense: for picking a shard of a sharded structure.
+    @inlinable public var index: Int { Int(base.pointee.index) }
+
+    /// For whoever samples one call in so many: one more each time.
+    @inlinable @inline(__always)
+    public func nextTick() -> UInt32 {
+        base.pointee.tick &+= 1
+        return base.pointee.tick
+    }
+
+    /// The epoch that the thread's open section saw; 0: no section is open.
+    @inlinable @inline(__always)
+    var announced: UnsafeMutablePointer<Atomic<UInt64>> {
+        // The first word of the slot.
+        UnsafeMutableRawPointer(base).assumingMemoryBound(to: Atomic<UInt64>.self)
+    }
+
+    fileprivate var isTaken: UnsafeMutablePointer<Atomic<UInt64>> {
+        // The second word.
+        (UnsafeMutableRawPointer(base) + 8).assumingMemoryBound(to: Atomic<UInt64>.self)
+    }
+}
+
+/// All slots, and what their threads have put off.
+@usableFromInline
+enum SlotRegistry {
+    private static let lock = Lock()
+    nonisolated(unsafe) private static var entries: [Entry] = []  // guarded by lock
+
+    fileprivate struct Entry {
+        let slot: ThreadSlot
+        let belongings: ThreadBelongings
+    }
+
+    fileprivate static var all: [Entry] { lock.withLock { entries } }
+
+    fileprivate static func belongings(of slot: ThreadSlot) -> ThreadBelongings {
+        lock.withLock { entries[slot.index].belongings }
+    }
 
     @usableFromInline @inline(never)
-    static func register() -> ThreadSlot {
-        cairn_thread_exit_handler { value in
-            guard let value else { return }
-            let slot = Unmanaged<ThreadSlot>.fromOpaque(value).takeUnretainedValue()
-            ThreadSlot.registryLock.withLock { slot.isTaken = false }
-        }
-        let slot = registryLock.withLock {
-            if let free = registry.first(where: { !$0.isTaken }) {
-                free.isTaken = true
-                return free
-            }
-            let made = ThreadSlot(index: registry.count)
-            registry.append(made)
-            return made
-        }
-        // The registry keeps the slot alive for ever.
-        cairn_thread_set_value(Unmanaged.passUnretained(slot).toOpaque())
-        return slot
-    }
-
-    fileprivate static var all: [ThreadSlot] { registryLock.withLock { registry } }
-
-    // MARK: Deferring
-
-    fileprivate func runAfterSection(_ body: @escaping () -> Void) {
-        guard depth > 0 else { return body() }
-        deferred.append(body)
-        hasDeferred = true
-    }
-
-    @usableFromInline @inline(never)
-    func runDeferred() {
+    static func runDeferred(of slot: ThreadSlot) {
         // What is deferred by these is run by the sections that they open themselves.
-        let bodies = deferred
-        deferred = []
-        hasDeferred = false
+        let belongings = belongings(of: slot)
+        let bodies = belongings.deferred
+        belongings.deferred = []
+        slot.base.pointee.has_deferred = 0
         for body in bodies {
             body()
         }
     }
 
-    // MARK: Retiring
-
-    fileprivate func retire(_ object: Unmanaged<AnyObject>?, _ memory: UnsafeMutableRawPointer?) {
-        let tag = Epoch.global.load(ordering: .sequentiallyConsistent)
-        let isFull = lock.withLock {
-            retired.append(Retired(tag: tag, object: object, memory: memory))
-            return retired.count >= 64
+    @usableFromInline @inline(never)
+    static func register() -> ThreadSlot {
+        let slot = lock.withLock {
+            for entry in entries
+            where entry.slot.isTaken.pointee.exchange(1, ordering: .acquiringAndReleasing) == 0 {
+                return entry.slot
+            }
+            let size = MemoryLayout<cairn_thread_slot>.size
+            guard let memory = aligned_alloc(128, (size + 127) & ~127) else {
+                preconditionFailure("no memory for a thread's slot")
+            }
+            memset(memory, 0, size)
+            let base = memory.bindMemory(to: cairn_thread_slot.self, capacity: 1)
+            base.pointee.is_taken = 1
+            base.pointee.index = Int64(entries.count)
+            let slot = ThreadSlot(base)
+            entries.append(Entry(slot: slot, belongings: ThreadBelongings()))
+            return slot
         }
-        if isFull, depth == 0 {
-            reclaim(olderThan: Epoch.advance())
+        cairn_set_thread_slot(slot.base)
+        return slot
+    }
+}
+
+/// What one thread has put off: what it retired and nobody has released yet, and what it runs when
+/// its section has ended.
+private final class ThreadBelongings: @unchecked Sendable {
+    // Sendable: `items` is guarded by `lock`; `deferred` belongs to the thread.
+    var deferred: [() -> Void] = []
+    private let lock = Lock()
+    private var items: [Item] = []
+
+    struct Item {
+        var tag: UInt64
+        var object: Unmanaged<AnyObject>?
+        var memory: UnsafeMutableRawPointer?
+    }
+
+    /// Gives how many there are now.
+    func append(_ item: Item) -> Int {
+        lock.withLock {
+            items.append(item)
+            return items.count
         }
     }
 
-    fileprivate func reclaim(olderThan limit: UInt64) {
+    func reclaim(olderThan limit: UInt64) {
         let free = lock.withLock {
-            var free: [Retired] = []
-            var kept: [Retired] = []
-            for item in retired {
-                if item.tag < limit { free.append(item) } else { kept.append(item) }
-            }
-            retired = kept
+            // Tags only grow, so what can go stands at the front.
+            let count = items.firstIndex { $0.tag >= limit } ?? items.count
+            let free = Array(items[..<count])
+            items.removeFirst(count)
             return free
         }
         // Outside the lock: a release may run a deinit that retires more.
@@ -141,15 +157,15 @@ public enum Epoch {
         _ body: () throws(Failure) -> Value
     ) throws(Failure) -> Value {
         let slot = ThreadSlot.current
-        if slot.depth == 0 {
-            _ = slot.announced.exchange(now, ordering: .sequentiallyConsistent)
+        if slot.base.pointee.depth == 0 {
+            _ = slot.announced.pointee.exchange(now, ordering: .sequentiallyConsistent)
         }
-        slot.depth &+= 1
+        slot.base.pointee.depth &+= 1
         defer {
-            slot.depth &-= 1
-            if slot.depth == 0 {
-                slot.announced.store(0, ordering: .releasing)
-                if slot.hasDeferred { slot.runDeferred() }
+            slot.base.pointee.depth &-= 1
+            if slot.base.pointee.depth == 0 {
+                slot.announced.pointee.store(0, ordering: .releasing)
+                if slot.base.pointee.has_deferred != 0 { SlotRegistry.runDeferred(of: slot) }
             }
         }
         return try body()
@@ -158,36 +174,52 @@ public enum Epoch {
     /// Runs `body` on this thread when its outermost section has ended; now if none is open. For
     /// what wakes others: their callbacks may do anything, also wait, which a section must not.
     public static func afterSection(_ body: @escaping () -> Void) {
-        ThreadSlot.current.runAfterSection(body)
+        let slot = ThreadSlot.current
+        guard slot.base.pointee.depth > 0 else { return body() }
+        SlotRegistry.belongings(of: slot).deferred.append(body)
+        slot.base.pointee.has_deferred = 1
     }
 
     /// Releases the object once no section can see it any more. It must have been taken out of
     /// every shared structure before.
     public static func retire(_ object: Unmanaged<AnyObject>) {
-        ThreadSlot.current.retire(object, nil)
+        retire(object, nil)
     }
 
     /// Frees malloc'd memory, and releases the object that it refers to, likewise.
     public static func retire(
         memory: UnsafeMutableRawPointer, object: Unmanaged<AnyObject>? = nil
     ) {
-        ThreadSlot.current.retire(object, memory)
+        retire(object, memory)
+    }
+
+    private static func retire(
+        _ object: Unmanaged<AnyObject>?, _ memory: UnsafeMutableRawPointer?
+    ) {
+        let slot = ThreadSlot.current
+        let list = SlotRegistry.belongings(of: slot)
+        let tag = global.load(ordering: .sequentiallyConsistent)
+        let count = list.append(ThreadBelongings.Item(tag: tag, object: object, memory: memory))
+        // Not at every retirement from 64 on, in case some section stays open for long.
+        if count & 63 == 0, slot.base.pointee.depth == 0 {
+            list.reclaim(olderThan: advance())
+        }
     }
 
     /// Reclaims, on every thread's behalf, all that was retired and that no open section can see.
     public static func flush() {
         let limit = advance()
-        for slot in ThreadSlot.all {
-            slot.reclaim(olderThan: limit)
+        for entry in SlotRegistry.all {
+            entry.belongings.reclaim(olderThan: limit)
         }
     }
 
     /// Waits until every section that is open now has closed. Not to be called in a section.
     public static func synchronize() {
         let goal = global.add(1, ordering: .sequentiallyConsistent).newValue
-        for slot in ThreadSlot.all {
+        for entry in SlotRegistry.all {
             while true {
-                let announced = slot.announced.load(ordering: .sequentiallyConsistent)
+                let announced = entry.slot.announced.pointee.load(ordering: .sequentiallyConsistent)
                 if announced == 0 || announced >= goal { break }
                 sched_yield()
             }
@@ -197,17 +229,12 @@ public enum Epoch {
     /// Moves the epoch on and gives the smallest value that an open section has announced.
     fileprivate static func advance() -> UInt64 {
         var limit = global.add(1, ordering: .sequentiallyConsistent).newValue
-        for slot in ThreadSlot.all {
-            let announced = slot.announced.load(ordering: .sequentiallyConsistent)
+        for entry in SlotRegistry.all {
+            let announced = entry.slot.announced.pointee.load(ordering: .sequentiallyConsistent)
             if announced != 0 {
                 limit = min(limit, announced)
             }
         }
         return limit
     }
-}
-
-@usableFromInline @inline(__always)
-func threadValue() -> UnsafeMutableRawPointer? {
-    cairn_thread_value()
 }

@@ -21,8 +21,8 @@ import Synchronization
 
 public final class DentryCache: Sendable {
     private let table: ConcurrentTable<Inode>
-    let hits = StripedCounter()
-    let misses = StripedCounter()
+    /// Hits, then misses.
+    private let counters = ShardedCounters(counters: 2, histograms: 0)
 
     init(limit: Int) {
         table = ConcurrentTable(expected: limit, limit: limit)
@@ -44,13 +44,8 @@ public final class DentryCache: Sendable {
         }
     }
 
-    /// For path walk: to be called in an epoch section, which the result is valid in.
-    @inline(__always)
-    func findInSection(
-        _ name: Name, in directory: UInt64
-    ) -> ConcurrentTable<Inode>.Found {
-        table.find(owner: directory, name)
-    }
+    /// For path walk.
+    var reader: ConcurrentTable<Inode>.Reader { table.reader }
 
     /// Enters what a lookup found (nil: nothing), if no name of the directory has changed since
     /// the state was read.
@@ -82,8 +77,11 @@ public final class DentryCache: Sendable {
     public var count: Int { table.count }
     public var limit: Int { table.limit }
     public var evictions: Int { table.evictions }
-    public var hitCount: Int { hits.value }
-    public var missCount: Int { misses.value }
+    public var hitCount: Int { Int(counters.counts[0]) }
+    public var missCount: Int { Int(counters.counts[1]) }
+
+    func countHits(_ count: Int) { counters.add(UInt64(count), to: 0) }
+    func countMiss() { counters.add(1, to: 1) }
 
     /// Gives memory back: keeps `count` entries at most, those that were used lately.
     public func shrink(to count: Int) {

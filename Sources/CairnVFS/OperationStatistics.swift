@@ -33,8 +33,7 @@ public final class OperationStatistics: @unchecked Sendable {
     func begin(_ call: SystemCall) -> UInt64 {
         let slot = ThreadSlot.current
         counters.add(1, to: call.rawValue, slot: slot.index)
-        slot.sampleTick &+= 1
-        return slot.sampleTick & (Self.samplingInterval - 1) == 0 ? now : 0
+        return slot.nextTick() & (Self.samplingInterval - 1) == 0 ? now : 0
     }
 
     /// The call has succeeded.

@@ -269,6 +269,32 @@ struct FileLocksTests {
         #expect(waiting?.hasFinished == true)
     }
 
+    @Test("A lock that is granted after its descriptor was closed does not stay")
+    func closedWhileWaiting() throws {
+        let namespace = try Namespace(vfs: VFS(time: ManualTime()), root: fileSystem)
+        let holder = try Process(in: namespace)
+        let waiter = try Process(in: namespace)
+        let held = try holder.open("/f", [.create, .readWrite])
+        let descriptor = try waiter.open("/f", .readWrite)
+        let inode = try #require(holder.openFile(held)).inode
+        try holder.setLock(held, .write, range: .whole, wait: false)
+        let results = Recorder<Errno?>()
+        let pending = try waiter.submitSetLock(
+            descriptor, .write, range: .whole, wait: true
+        ) { result in
+            if case .failure(let errno) = result { results.append(errno) }
+        }
+        try waiter.close(descriptor)
+        #expect(results.items.isEmpty)
+        try holder.close(held)
+        #expect(results.items == [.EBADF])
+        #expect(inode.fileLocks.isEmpty)
+        withExtendedLifetime(pending) {}
+        holder.exit()
+        waiter.exit()
+        try namespace.close()
+    }
+
     // MARK: Deadlocks
 
     @Test("A circle of waits over several files is EDEADLK for who would close it")
@@ -416,51 +442,6 @@ struct FileLocksTests {
         }
         #expect(inside.items == [], "CAIRN_SEED=\(runSeed)")
         #expect(file.attachment?.rangeLocks.isIdle == true)
-    }
-}
-
-/// Locks kept for each byte by itself. The last one stands for
-/// all that follow.
-private struct ByteLockModel {
-    static let size = 24
-    private var bytes: [[FileLock.Kind?]] = Array(
-        repeating: Array(repeating: nil, count: size), count: 3)
-
-    static func range(_ bytes: ClosedRange<Int>) -> LockRange {
-        let end = bytes.upperBound == size - 1 ? .max : UInt64(bytes.upperBound)
-        return LockRange(start: UInt64(bytes.lowerBound), end: end) ?? .whole
-    }
-
-    /// False: somebody stands in the way.
-    mutating func set(_ range: ClosedRange<Int>, _ kind: FileLock.Kind?, owner: Int) -> Bool {
-        if let kind {
-            for other in 0..<3 where other != owner {
-                for byte in range {
-                    guard let held = bytes[other][byte] else { continue }
-                    if held == .write || kind == .write { return false }
-                }
-            }
-        }
-        for byte in range { bytes[owner][byte] = kind }
-        return true
-    }
-
-    /// The list says the same, each run of equal bytes being one lock.
-    func matches(_ list: [ListedLock]) -> Bool {
-        var expected: Set<FileLock> = []
-        for owner in 0..<3 {
-            var start = 0
-            for byte in 1...Self.size {
-                if byte < Self.size, bytes[owner][byte] == bytes[owner][start] { continue }
-                if let kind = bytes[owner][start] {
-                    expected.insert(
-                        FileLock(
-                            kind, Self.range(start...(byte - 1)), processID: Int32(owner)))
-                }
-                start = byte
-            }
-        }
-        return expected == Set(list.map(\.lock)) && expected.count == list.count
     }
 }
 

@@ -33,7 +33,8 @@ test_man_pages_are_complete() {
     cat "$root"/man/*.[18] | sed 's/\\-/-/g' >pages
     for name in $(subcommands); do
         grep -q "cairn $name" pages || fail "no page names cairn $name"
-        for option in $(cairn "$name" --help | grep -o -- '^  .*' | grep -o -- '--[a-z-]*' | sort -u); do
+        cairn "$name" --help | grep '^  ' >lines
+        for option in $(grep -o -- '--[a-z-]*' lines | sort -u); do
             grep -q -- "$option" pages || fail "no page names $option of cairn $name"
         done
     done
@@ -56,4 +57,36 @@ test_completion_offers_commands_options_and_types() {
     [ "$(completions cairn mount -t mfs)" = mfs_ram ]
     [ "$(completions cairn stats --j)" = --json ]
     [ "$(completions cairn ls --rec)" = --recursive ]
+}
+
+# Setup stops, and says what to do, where the toolchain is missing or too old.
+test_setup_says_which_swift_is_needed() {
+    printf '#!/bin/sh\necho "Swift version %s (swift-RELEASE)"\n' 5.10.1 >old
+    sed 's/5.10.1/6.2/' old >new
+    sed 's/5.10.1/10.0/' old >newer
+    chmod +x old new newer
+    SWIFT=./new "$root/scripts/setup" build
+    SWIFT=./newer "$root/scripts/setup" build
+    SWIFT=./old expectFailure 1 "6.2 or newer is needed" "$root/scripts/setup" build
+    grep -q "is 5.10" .errors
+    SWIFT=./absent expectFailure 1 "is not there" "$root/scripts/setup" build
+    grep -q "swift.org" .errors
+}
+
+test_install_puts_everything_in_place() {
+    # Without a build: the command that is tested is the one that is installed.
+    mkdir -p copy/.build/release place
+    cp "$CAIRN" copy/.build/release/cairn
+    cp -r "$root/Makefile" "$root/man" "$root/completions" copy/
+    make -s -C copy -o build install DESTDIR="$work/place" PREFIX=/usr
+    place/usr/bin/cairn --version
+    for helper in mount.cairn mount.fuse.cairn umount.fuse.cairn; do
+        [ "$(readlink "place/sbin/$helper")" = /usr/bin/cairn ]
+    done
+    for page in man1/cairn.1 man8/cairn-mount.8 man8/mount.cairn.8 man8/cairn-umount.8; do
+        [ -s "place/usr/share/man/$page" ]
+    done
+    [ -s place/usr/share/bash-completion/completions/cairn ]
+    make -s -C copy uninstall DESTDIR="$work/place" PREFIX=/usr
+    [ -z "$(find place -type f -o -type l)" ]
 }

@@ -61,6 +61,25 @@ test_mv_rm_mkdir_ln_touch() {
     [ -e "$work/kept/file" ]
 }
 
+# Across filesystems mv is a copy; if it fails, nothing is lost and nothing is left.
+test_mv_across_filesystems_is_all_or_nothing() {
+    mountRAM m -o size=1M
+    head -c 3M /dev/urandom >big
+    echo old >m/big
+    expectFailure 1 "No space left" cairn mv big m/
+    [ "$(stat -c %s big)" = 3145728 ]
+    [ "$(cat m/big)" = old ]
+    [ "$(ls -A m)" = big ]
+    mkdir -p tree/deep m/tree/full
+    echo x >tree/deep/file
+    expectFailure 1 "not empty" cairn mv -f tree m/
+    [ -e tree/deep/file ]
+    rmdir m/tree/full
+    cairn mv tree m/
+    [ "$(cat m/tree/deep/file)" = x ]
+    [ ! -e tree ]
+}
+
 test_ls_tree_cat_stat_show_what_is_there() {
     mountRAM m
     mkdir m/directory

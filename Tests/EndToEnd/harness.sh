@@ -55,12 +55,32 @@ expectFailure() {
         fail "'$*' did not say '$text' but: $(cat "$work/.errors")"
 }
 
-isMounted() { awk -v place="$1" '$5 == place { found = 1 } END { exit !found }' /proc/self/mountinfo; }
+isMounted() {
+    awk -v place="$1" '$5 == place { found = 1 } END { exit !found }' /proc/self/mountinfo
+}
 
 isNotMounted() { ! isMounted "$1"; }
 
 # The process that serves a mount.
-daemonOf() { cairn stats --json "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["pid"])'; }
+daemonOf() {
+    cairn stats --json "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["pid"])'
+}
+
+# The number of a mount's FUSE connection.
+connectionOf() {
+    awk -v place="$1" '$5 == place { split($3, n, ":"); print n[2] }' /proc/self/mountinfo | tail -1
+}
+
+# Where the command keeps what it knows of mounts.
+stateDirectory() {
+    if [ "$(id -u)" = 0 ]; then
+        echo /run/cairn
+    elif [ -n "${XDG_RUNTIME_DIR:-}" ]; then
+        echo "$XDG_RUNTIME_DIR/cairn"
+    else
+        echo "/tmp/cairn-$(id -u)"
+    fi
+}
 
 # A process that ended and that nobody has asked for yet (a zombie) is gone too.
 isGone() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }

@@ -231,6 +231,18 @@ os.execv(sys.argv[1], sys.argv[1:])' "$CAIRN" mount -f -t mfs_ram none m >output
     done
 }
 
+test_nohup_keeps_a_foreground_mount() {
+    mkdir m
+    nohup "$CAIRN" mount -f -t mfs_ram none m >output 2>&1 &
+    server=$!
+    eventually grep -q "Ctrl-C" output
+    kill -HUP "$server"
+    sleep 0.5
+    echo x >m/file
+    kill -TERM "$server"
+    wait "$server"
+}
+
 # What `make run` does: on a terminal Ctrl-C ends the mount, and make ends with 0.
 test_make_run_ends_with_control_c() {
     printf 'run:\n\t@exec %s %s\n' "$root/scripts/run" "$CAIRN" >Makefile
@@ -278,7 +290,9 @@ test_a_user_mounts_without_root() {
     chmod 755 "$work"
     mkdir own run
     chown 65534:65534 own run
-    as() { setpriv --reuid=65534 --regid=65534 --clear-groups env XDG_RUNTIME_DIR="$work/run" "$@"; }
+    as() {
+        setpriv --reuid=65534 --regid=65534 --clear-groups env XDG_RUNTIME_DIR="$work/run" "$@"
+    }
     as test -w /dev/fuse || skip "/dev/fuse is for root only here"
     [ -e /etc/mtab ] || skip "fusermount3 needs /etc/mtab"
     as test -x "$CAIRN" || skip "the command lies where only root can reach it"
@@ -316,7 +330,9 @@ test_mount_and_fstab_know_the_type() {
     mkdir over over/upper over/work m
     cat >inside <<EOF
 set -e
-mount -t overlay overlay -o lowerdir=/usr/sbin,upperdir=$work/over/upper,workdir=$work/over/work /usr/sbin
+cd over
+mount -t overlay overlay -o lowerdir=/usr/sbin,upperdir=upper,workdir=work /usr/sbin
+cd ..
 ln -sf "$CAIRN" /usr/sbin/mount.cairn
 ln -sf "$CAIRN" /usr/sbin/mount.fuse.cairn
 ln -sf "$CAIRN" /usr/sbin/umount.fuse.cairn

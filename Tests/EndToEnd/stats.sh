@@ -31,12 +31,9 @@ test_watch_goes_on_with_rates() {
 # Whoever connects and says nothing must not keep others out for long.
 test_the_control_socket_is_not_held_up() {
     mountRAM m
-    number=$(awk -v place="$work/m" '$5 == place { split($3, n, ":"); print n[2] }' /proc/self/mountinfo)
-    daemon=$(daemonOf m)
-    directory=/run/cairn
-    [ "$(id -u)" = 0 ] || directory=$XDG_RUNTIME_DIR/cairn
-    [ "$(stat -c %a "$directory/$number-$daemon.sock")" = 600 ]
-    python3 - "$directory/$number-$daemon.sock" <<'PY' &
+    socket=$(stateDirectory)/$(connectionOf "$work/m")-$(daemonOf m).sock
+    [ "$(stat -c %a "$socket")" = 600 ]
+    python3 - "$socket" <<'PY' &
 import socket, sys, time
 silent = socket.socket(socket.AF_UNIX)
 silent.connect(sys.argv[1])
@@ -48,7 +45,7 @@ PY
     printf 'nonsense\n' | python3 -c '
 import socket, sys
 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b"nonsense\n")
-assert b"unknown request" in s.recv(4096)' "$directory/$number-$daemon.sock"
+assert b"unknown request" in s.recv(4096)' "$socket"
     kill "$holder"
     cairn umount m
 }

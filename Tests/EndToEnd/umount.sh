@@ -1,9 +1,5 @@
 # Unmounting: clean, busy, lazy, by force, and after the daemon's death.
 
-stateDirectory() { if [ "$(id -u)" = 0 ]; then echo /run/cairn; else echo "$XDG_RUNTIME_DIR/cairn"; fi; }
-
-connectionOf() { awk -v place="$1" '$5 == place { split($3, n, ":"); print n[2] }' /proc/self/mountinfo | tail -1; }
-
 # The contract: 0 only after the daemon is gone, and nothing is left behind.
 test_umount_returns_when_the_daemon_is_gone() {
     mountRAM m
@@ -21,7 +17,9 @@ test_a_busy_mount_stays_and_says_who_uses_it() {
     mountRAM m
     (cd m && exec sleep 60) &
     user=$!
-    isThere() { [ "$(readlink "/proc/$user/cwd")" = "$work/m" ] && grep -q sleep "/proc/$user/comm"; }
+    isThere() {
+        [ "$(readlink "/proc/$user/cwd")" = "$work/m" ] && grep -q sleep "/proc/$user/comm"
+    }
     eventually isThere
     expectFailure 1 "m: busy: used by sleep ($user)" cairn umount m
     grep -q "cairn umount -l" .errors

@@ -9,11 +9,24 @@
 
 /* -- Threads -------------------------------------------------------------------------- */
 
-/* One pointer for each thread, for CairnBase's ThreadSlot. When a thread ends that has set
-   it, `at_exit` of cairn_thread_exit_handler gets its value. */
-void *cairn_thread_value(void);
-void cairn_thread_set_value(void *value);
-void cairn_thread_exit_handler(void (*at_exit)(void *value));
+/* What each thread has: CairnBase's ThreadSlot. Slots are never freed, but used again by a later
+   thread. The first two words are read by other threads, as atomics. */
+struct cairn_thread_slot {
+    uint64_t announced; /* epoch of the open section, 0: none */
+    uint64_t is_taken;
+    int64_t index;
+    int64_t depth;
+    uint32_t tick;
+    uint32_t has_deferred;
+    uint32_t padding[22]; /* a slot has its cache lines to itself */
+};
+
+extern _Thread_local struct cairn_thread_slot *cairn_thread_slot_value;
+
+static inline struct cairn_thread_slot *cairn_thread_slot(void) { return cairn_thread_slot_value; }
+
+/* Gives the thread its slot; `is_taken` is cleared when the thread ends. */
+void cairn_set_thread_slot(struct cairn_thread_slot *slot);
 int32_t cairn_gettid(void);
 
 /* Tells the processor that this is a spin loop. */
@@ -29,8 +42,7 @@ int32_t cairn_futex_wake(const uint32_t *word, int32_t count);
 
 /* -- Clocks and random numbers -------------------------------------------------------- */
 
-/* clock_gettime(2) of CLOCK_REALTIME_COARSE (fast, some ms old) and CLOCK_REALTIME. */
-void cairn_clock_realtime(int64_t *seconds, uint32_t *nanoseconds);
+/* clock_gettime(2) of CLOCK_REALTIME_COARSE, and of CLOCK_MONOTONIC in nanoseconds. */
 void cairn_clock_realtime_coarse(int64_t *seconds, uint32_t *nanoseconds);
 uint64_t cairn_clock_monotonic(void);
 int32_t cairn_getrandom(void *buffer, size_t size);

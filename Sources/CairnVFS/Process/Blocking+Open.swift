@@ -64,7 +64,7 @@ extension Process {
         try run(.lock) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSetLock(
-                    file, kind, range: range, ofDescription: ofDescription, wait: wait)
+                    file, descriptor, kind, range: range, ofDescription: ofDescription, wait: wait)
             }
         }
     }

@@ -81,7 +81,7 @@ extension Process {
         return submit(.lock, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSetLock(
-                    file, kind, range: range, ofDescription: ofDescription, wait: wait)
+                    file, descriptor, kind, range: range, ofDescription: ofDescription, wait: wait)
             }
         }
     }

@@ -83,9 +83,11 @@ extension Process {
     }
 
     /// F_SETLK, F_SETLKW and the OFD forms. EBADF if the descriptor is not open for the kind of
-    /// lock.
+    /// lock, or was closed by another thread meanwhile: that close gave back the POSIX locks of
+    /// the file, and this one must not outlive it.
     func attemptSetLock(
-        _ file: OpenFile, _ kind: FileLock.Kind?, range: LockRange, ofDescription: Bool, wait: Bool
+        _ file: OpenFile, _ descriptor: Descriptor, _ kind: FileLock.Kind?, range: LockRange,
+        ofDescription: Bool, wait: Bool
     ) throws(Pause) {
         guard !file.isPathOnly else { throw .failed(.EBADF) }
         try file.requireRight(.lock)
@@ -94,6 +96,10 @@ extension Process {
         guard kind == .read ? file.canRead : file.canWrite else { throw .failed(.EBADF) }
         let lock = FileLock(kind, range, processID: ofDescription ? -1 : identifier)
         try file.inode.setLock(lock, owner: owner, wait: wait)
+        if !ofDescription, openFile(descriptor) !== file {
+            try file.inode.unlock(range, owner: owner)
+            throw .failed(.EBADF)
+        }
     }
 
     /// F_GETLK and F_OFD_GETLK.

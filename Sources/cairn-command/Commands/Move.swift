@@ -54,30 +54,43 @@ enum MoveCommand {
                 if error != .EXDEV { throw Failure(source.text, error) }
             }
         }
-        if let there, there.attributes.isDirectory != status.attributes.isDirectory {
-            throw Failure(target.text, there.attributes.isDirectory ? Errno.EISDIR : Errno.ENOTDIR)
-        }
-        if let there, there.attributes.isDirectory {
-            // As rename(2): only an empty directory is replaced.
-            try target.attempt { tree, path throws(Errno) in
-                try tree.remove(path, directory: true)
-            }
-        } else if there != nil {
-            try target.attempt { tree, path throws(Errno) in
-                try tree.remove(path, directory: false)
-            }
-        }
-        let copying = Copying(isRecursive: true, preserves: true, isVerbose: false)
-        try copying.copy(source, to: target)
-        guard copying.failures == 0 else {
-            throw Failure(source.text, "not everything could be copied, so it stays")
-        }
+        try copyAcross(source, status.attributes, to: target)
         if status.attributes.isDirectory {
             try RemoveCommand.removeTree(source)
         } else {
             try source.attempt { tree, path throws(Errno) in
                 try tree.remove(path, directory: false)
             }
+        }
+    }
+
+    /// Copies under a name of its own, then replaces what is at the target in one step: if
+    /// anything fails, both files are as they were.
+    private static func copyAcross(
+        _ source: Place, _ file: Attributes, to target: Place
+    ) throws(Failure) {
+        let name = ".cairn-mv-\(UInt64.random(in: .min ... .max))"
+        let copy = Place(tree: target.tree, path: target.path.directory.appending(name.utf8))
+        let copying = Copying(isRecursive: true, preserves: true, isVerbose: false)
+        do throws(Failure) {
+            try copying.copy(source, to: copy)
+            copying.progress.end()
+            guard copying.failures == 0 else {
+                throw Failure(source.text, "not everything could be copied, so it stays")
+            }
+            do throws(Errno) {
+                try copy.tree.rename(copy.path, to: target.path)
+            } catch {
+                throw Failure(target.text, error)
+            }
+        } catch {
+            copying.progress.end()
+            if file.isDirectory {
+                try? RemoveCommand.removeTree(copy)
+            } else {
+                try? copy.tree.remove(copy.path, directory: false)
+            }
+            throw error
         }
     }
 }

@@ -57,7 +57,7 @@ extension Unmounting {
         let isLast = try MountTable.read().count { $0.connection == mount.connection } == 1
         let entry = StateEntry.find(for: mount)
         if how == .lazy { return try attempt(path, lazily: true) }
-        let daemon = entry.flatMap { LivingDaemon(entry: $0) }
+        let daemon = entry.flatMap { LivingDaemon(entry: $0, of: mount) }
         if how == .force {
             try abort(mount)
             // If that did not unmount it, then it is in use.
@@ -125,9 +125,12 @@ private final class LivingDaemon {
     /// How long `umount -f` lets a daemon end by itself.
     private static var graceMilliseconds: Int32 { 5000 }
 
-    /// Nil: nobody listens on the entry's socket.
-    init?(entry: StateEntry) {
-        guard let client = ControlClient(at: entry.socket) else { return nil }
+    /// Nil: nobody listens on the entry's socket, or somebody else than who mounted. Root looks
+    /// into directories of users here, who could make it meet (and kill) any process.
+    init?(entry: StateEntry, of mount: KernelMount) {
+        guard let client = ControlClient(at: entry.socket), client.user == mount.user else {
+            return nil
+        }
         let process = cairn_host_open_process(client.pid)
         guard process >= 0 else { return nil }
         self.client = client

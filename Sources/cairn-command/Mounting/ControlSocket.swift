@@ -102,8 +102,9 @@ final class ControlServer: @unchecked Sendable {
 /// The client's end.
 final class ControlClient {
     private let descriptor: Int32
-    /// The daemon.
+    /// The daemon, and whose it is.
     let pid: Int32
+    let user: UInt32
 
     /// Nil: no daemon listens there.
     init?(at path: FilePath) {
@@ -118,6 +119,7 @@ final class ControlClient {
         }
         descriptor = socket
         self.pid = pid
+        self.user = user
     }
 
     deinit { close(descriptor) }

@@ -101,7 +101,13 @@ final class MountService: @unchecked Sendable {
 
     // MARK: Ending
 
-    private static let endingSignals = [SIGINT, SIGTERM, SIGHUP]
+    /// SIGHUP not under nohup(1), which has it ignored.
+    private static let endingSignals: [Int32] = {
+        var hangUp = sigaction()
+        sigaction(SIGHUP, nil, &hangUp)
+        let isIgnored = unsafeBitCast(hangUp.__sigaction_handler.sa_handler, to: Int.self) == 1
+        return isIgnored ? [SIGINT, SIGTERM] : [SIGINT, SIGTERM, SIGHUP]
+    }()
 
     /// Before any thread is started, so that all inherit it.
     private static func blockSignals() {

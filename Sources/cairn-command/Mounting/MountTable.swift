@@ -74,7 +74,7 @@ enum MountTable {
 
 /// The bytes of a file whose size stat(2) may not know (procfs); nil with errno.
 func readWholeFile(_ path: FilePath, limit: Int = 1 << 26) -> [UInt8]? {
-    let descriptor = path.withCString { open($0, O_RDONLY | O_CLOEXEC) }
+    let descriptor = path.withCString { open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
     var bytes: [UInt8] = []
