@@ -6,16 +6,11 @@
 #include <sys/random.h>
 #include <time.h>
 
-static void read_clock(clockid_t clock, int64_t *seconds, uint32_t *nanoseconds) {
+void cairn_clock_realtime_coarse(int64_t *seconds, uint32_t *nanoseconds) {
     struct timespec now;
-    clock_gettime(clock, &now);
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
     *seconds = now.tv_sec;
     *nanoseconds = (uint32_t)now.tv_nsec;
-}
-
-void cairn_clock_realtime(int64_t *s, uint32_t *ns) { read_clock(CLOCK_REALTIME, s, ns); }
-void cairn_clock_realtime_coarse(int64_t *s, uint32_t *ns) {
-    read_clock(CLOCK_REALTIME_COARSE, s, ns);
 }
 
 uint64_t cairn_clock_monotonic(void) {

@@ -157,24 +157,18 @@ public enum Epoch {
         _ body: () throws(Failure) -> Value
     ) throws(Failure) -> Value {
         let slot = ThreadSlot.current
-        if slot.depth == 0 {
-            _ = slot.announced.exchange(now, ordering: .sequentiallyConsistent)
+        if slot.base.pointee.depth == 0 {
+            _ = slot.announced.pointee.exchange(now, ordering: .sequentiallyConsistent)
         }
-        slot.depth &+= 1
+        slot.base.pointee.depth &+= 1
         defer {
-            slot.depth &-= 1
-            if slot.depth == 0 {
-                slot.announced.store(0, ordering: .releasing)
-                if slot.hasDeferred { slot.runDeferred() }
+            slot.base.pointee.depth &-= 1
+            if slot.base.pointee.depth == 0 {
+                slot.announced.pointee.store(0, ordering: .releasing)
+                if slot.base.pointee.has_deferred != 0 { SlotRegistry.runDeferred(of: slot) }
             }
         }
         return try body()
-    }
-
-    /// Runs `body` on this thread when its outermost section has ended; now if none is open. For
-    /// what wakes others: their callbacks may do anything, also wait, which a section must not.
-    public static func afterSection(_ body: @escaping () -> Void) {
-        ThreadSlot.current.runAfterSection(body)
     }
 
     /// Runs `body` on this thread when its outermost section has ended; now if none is open. For

@@ -30,14 +30,17 @@ public protocol TimeSource: AnyObject, Sendable {
     func monotonicNanoseconds() -> UInt64
 }
 
-/// The machine's clocks.
+/// The machine's clocks. The wall clock is the one that Linux stamps files with
+/// (CLOCK_REALTIME_COARSE, which moves at each tick): with a kernel's write-back cache some
+/// stamps are the kernel's and some are ours, and a file that was written later must never look
+/// older (docs/adr/004-clock.md).
 public final class SystemTime: TimeSource {
     public init() {}
 
     public func now() -> Timestamp {
         var seconds: Int64 = 0
         var nanoseconds: UInt32 = 0
-        cairn_clock_realtime(&seconds, &nanoseconds)
+        cairn_clock_realtime_coarse(&seconds, &nanoseconds)
         return Timestamp(seconds: seconds, nanoseconds: nanoseconds)
     }
 

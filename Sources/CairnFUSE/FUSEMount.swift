@@ -10,10 +10,9 @@
 import CSystem
 import CairnBase
 public import CairnVFS
-import Synchronization
 
 public final class FUSEMount: @unchecked Sendable {
-    // Sendable: immutable after init; `lock` guards the rest.
+    // Sendable: immutable after init.
 
     /// Where it is mounted: absolute, without symbolic links.
     public var mountPoint: String { kernel.path }
@@ -24,7 +23,8 @@ public final class FUSEMount: @unchecked Sendable {
     private let kernel: KernelMount
     private let options: FUSEMountOptions
     private let usesRing: Bool
-    private let hasEnded = Atomic<Bool>(false)
+    /// A namespace that is closed while it is mounted closes when this is let go.
+    private let holdsRoot: Bool
 
     /// Mounts the namespace. When this returns, the kernel has been answered and keeps requests
     /// until `serve` is called.
@@ -45,9 +45,11 @@ public final class FUSEMount: @unchecked Sendable {
             at: mountPoint, type: type, root: root.inode,
             flags: options.flags.union(root.mount.flags), options: options)
         usesRing = session.awaitInit(kernel.descriptor)
+        holdsRoot = session.root.mount.hold()
         guard session.negotiated.minor > 0, notifier.start(session, descriptor: kernel.descriptor)
         else {
             try? kernel.unmount(lazy: true, force: true)
+            if holdsRoot { session.root.mount.drop() }
             _ = cairn_close(kernel.descriptor)
             throw MountFailure(
                 .EPROTO, mountPoint,
@@ -115,7 +117,13 @@ public final class FUSEMount: @unchecked Sendable {
         let threads = loops.enumerated().compactMap { number, loop in
             ServingThread(name: "cairn-fuse-\(number + 1)", loop)
         }
+        var probe: ServingThread?
+        if session.options.isOpenless {
+            let (probed, path) = (session.openlessProbe, mountPoint)
+            probe = ServingThread(name: "cairn-probe") { probed.run(below: path) }
+        }
         device.run()
+        probe?.join()
         for thread in threads {
             thread.join()
         }
@@ -157,7 +165,7 @@ public final class FUSEMount: @unchecked Sendable {
         }
         session.releaseAllLocks()
         session.nodes.forgetAll()
-        hasEnded.store(true, ordering: .releasing)
+        if holdsRoot { session.root.mount.drop() }
         _ = cairn_close(kernel.descriptor)
     }
 

@@ -1,8 +1,8 @@
 // How a FUSE mount is made.
 
 import CSystem
-import Glibc
 public import CairnVFS
+import Glibc
 
 public struct FUSEMountOptions: Sendable {
     /// How requests come from the kernel.
@@ -37,11 +37,12 @@ public struct FUSEMountOptions: Sendable {
     public var entryTimeout: Duration = .seconds(86_400 * 365)
     public var attributeTimeout: Duration = .seconds(86_400 * 365)
     public var negativeTimeout: Duration = .seconds(86_400 * 365)
-    /// The kernel collects writes and sends them late, at close at the latest. While a file is
-    /// open through the mount, its size and times are then the kernel's: what another door does
-    /// to them shows when the file is no longer open.
-    public var writebackCache = true
-    /// Serving threads; 0: as measured, one for each processor and at most four.
+    /// The kernel collects writes and sends them late, at close at the latest. Off, because then
+    /// ENOSPC would come late too, a file's size and times would be the kernel's while it is open,
+    /// whatever another door does, and each file written costs a SETATTR more (measured in
+    /// docs/adr/020-fuse.md). Worth it for programs that write a few bytes at a time.
+    public var writebackCache = false
+    /// Serving threads; 0: one for each processor (over the device, at most four).
     public var threads = 0
     public var transport: Transport = .automatic
     public var openless: Openless = .automatic

@@ -3,7 +3,8 @@
 //
 // Below 4 KiB chunks come from malloc. From 4 KiB on they come from slabs: 64 places of one size,
 // mapped and aligned as a whole, the first of which holds the slab's header. A slab without chunks
-// is unmapped; each pool keeps one, so that a file that comes and goes does not map and unmap.
+// is unmapped; each pool keeps one, so that a file that comes and goes does not map and unmap. When
+// more places were freed between used ones than are in use, the machine gets their pages back.
 // Slabs for 64 KiB chunks, which large files are made of, ask for huge pages: first-touch faults
 // are what sequential writing would otherwise spend most of its time on.
 //
@@ -52,6 +53,8 @@ final class ChunkArena: @unchecked Sendable {
     private static var slabClassCount: Int { 5 }
     private static var placesInSlab: Int { 64 }
     private static var poolStripes: Int { 4 }
+    /// So much may stand free and unreturned in a pool, in bytes, however little is in use.
+    private static var dirtyLimit: Int { 8 << 20 }
 
     /// At the start of each slab, guarded by its pool's lock.
     private struct SlabHeader {
@@ -64,6 +67,9 @@ final class ChunkArena: @unchecked Sendable {
         var previous: UnsafeMutablePointer<SlabHeader>?
         /// Index of the pool.
         var pool: Int
+
+        /// Free places whose pages are still there.
+        var dirty: UInt64 { free & ~clean & ChunkArena.allPlaces }
     }
 
     /// Guarded by the lock of the same index. Locks stand apart, because a change of one field is
@@ -73,6 +79,10 @@ final class ChunkArena: @unchecked Sendable {
         var available: UnsafeMutablePointer<SlabHeader>?
         /// How many of them have nothing but free places.
         var emptyCount = 0
+        /// Places that are in use.
+        var usedCount = 0
+        /// Free places that are not clean: their pages are still there.
+        var dirtyCount = 0
     }
 
     private let pools: UnsafeMutablePointer<Pool>
@@ -130,6 +140,8 @@ final class ChunkArena: @unchecked Sendable {
         let isZero = slab.pointee.clean & bit != 0
         slab.pointee.free &= ~bit
         slab.pointee.clean &= ~bit
+        pool.pointee.usedCount += 1
+        if !isZero { pool.pointee.dirtyCount -= 1 }
         if slab.pointee.free == 0 { unlink(slab, from: pool) }
         let address = UnsafeMutableRawPointer(slab) + place * ChunkArena.chunkSize(ofPool: index)
         return (Chunk(address, sizeClass: sizeClass), isZero)
@@ -163,13 +175,21 @@ final class ChunkArena: @unchecked Sendable {
         precondition(slab.pointee.free & (1 << UInt64(place)) == 0, "a chunk was freed twice")
         if slab.pointee.free == 0 { link(slab, into: pool) }
         slab.pointee.free |= 1 << UInt64(place)
+        pool.pointee.usedCount -= 1
+        pool.pointee.dirtyCount += 1
         if slab.pointee.free == ChunkArena.allPlaces {
             if pool.pointee.emptyCount > 0 {
                 unlink(slab, from: pool)
+                pool.pointee.dirtyCount -= slab.pointee.dirty.nonzeroBitCount
                 unused = slab
             } else {
                 pool.pointee.emptyCount += 1
             }
+        }
+        if pool.pointee.dirtyCount > pool.pointee.usedCount,
+            pool.pointee.dirtyCount * chunk.capacity > ChunkArena.dirtyLimit
+        {
+            cleanSlabs(ofPool: index)
         }
         locks[index].lock.unlock()
         if let unused { cairn_unmap(unused, slabSize) }
@@ -192,6 +212,28 @@ final class ChunkArena: @unchecked Sendable {
         link(slab, into: pools + index)
         pools[index].emptyCount += 1
         return slab
+    }
+
+    /// Gives the pages of free places back to the machine, run by run.
+    private func cleanSlabs(ofPool index: Int) {
+        let size = ChunkArena.chunkSize(ofPool: index)
+        var next = pools[index].available
+        while let slab = next {
+            next = slab.pointee.next
+            var dirty = slab.pointee.dirty
+            slab.pointee.clean |= dirty
+            while dirty != 0 {
+                let first = dirty.trailingZeroBitCount
+                let count = (~(dirty >> UInt64(first))).trailingZeroBitCount
+                let start = UnsafeMutableRawPointer(slab) + first * size
+                if madvise(start, count * size, MADV_DONTNEED) != 0 {
+                    // Their pages stay, and what was in them.
+                    memset(start, 0, count * size)
+                }
+                dirty &= ~(((1 << UInt64(count)) - 1) << UInt64(first))
+            }
+        }
+        pools[index].dirtyCount = 0
     }
 
     private func link(

@@ -64,9 +64,8 @@ extension FileData {
 
     // MARK: Reservation
 
-    /// Bytes that have to be taken so that every byte of the range has a place. Nil: more than
-    /// `limit`.
-    func cost(of range: Range<UInt64>, limit: Int) -> Int? {
+    /// Bytes that have to be taken so that every byte of the range has a place.
+    func cost(of range: Range<UInt64>) -> Int {
         guard !range.isEmpty else { return 0 }
         var total = 0
         for index in range.lowerBound >> FileData.chunkBits...(range.upperBound - 1)
@@ -75,7 +74,6 @@ extension FileData {
             let needed = Chunk.smallestSize << Chunk.sizeClass(for: need(of: range, in: index))
             // Growing takes the new chunk before it gives the old one back.
             if chunk(at: index).capacity < needed { total += needed }
-            if total > limit { return nil }
         }
         return total
     }

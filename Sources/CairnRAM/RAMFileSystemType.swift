@@ -3,7 +3,6 @@
 public import CairnBase
 public import CairnTree
 public import CairnVFS
-import Glibc
 
 public struct RAMFileSystemType: FileSystemType {
     public let name = "mfs_ram"
@@ -12,12 +11,7 @@ public struct RAMFileSystemType: FileSystemType {
     /// `defaultSize`: bytes, where the option `size` is not given; nil: half of the machine's
     /// memory, as tmpfs has it.
     public init(defaultSize: UInt64? = nil) {
-        self.defaultSize = defaultSize ?? RAMFileSystemType.halfOfMemory
-    }
-
-    private static var halfOfMemory: UInt64 {
-        UInt64(max(sysconf(Int32(_SC_PHYS_PAGES)), 2)) / 2
-            * UInt64(max(sysconf(Int32(_SC_PAGESIZE)), 4096))
+        self.defaultSize = defaultSize ?? UInt64(machineMemory / 2)
     }
 
     public func open(

@@ -100,7 +100,8 @@ public protocol NodeStore: AnyObject, Sendable {
     ) throws(Pause) -> Int
 
     /// The node was freed by a change, or dropped from the tree's cache: nothing of it is asked for
-    /// any more, and its memory may go. Called with no lock held.
+    /// any more, and its memory may go. Only now may the number of a freed node be given out again.
+    /// May be called under locks of other nodes: takes no node's lock and does not call the tree.
     func evicted(_ node: TreeNode)
 
     // MARK: The whole

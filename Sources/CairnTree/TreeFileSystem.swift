@@ -22,6 +22,9 @@ open class TreeFileSystem: FileSystem, @unchecked Sendable {
     // Sendable: immutable, or guarded by what is said at the field.
 
     public final let store: any NodeStore
+    /// As the store has them.
+    final let maximumFileSize: UInt64
+    final let maximumLinkCount: UInt32
     final let nodes: NodeTable
     /// Keeps every directory below the directory that it is below, except for its holder.
     final let renameLock = Lock()
@@ -34,6 +37,8 @@ open class TreeFileSystem: FileSystem, @unchecked Sendable {
         typeName: String, time: any TimeSource, store: any NodeStore, nodeLimit: Int = 1 << 16
     ) {
         self.store = store
+        maximumFileSize = store.maximumFileSize
+        maximumLinkCount = store.maximumLinkCount
         self.nodes = NodeTable(limit: store.canReload ? nodeLimit : .max)
         super.init(typeName: typeName, time: time)
         store.attach(to: self)
@@ -106,7 +111,7 @@ open class TreeFileSystem: FileSystem, @unchecked Sendable {
     }
 
     /// The store learned that the node was changed by somebody else: what is decoded of it is
-    /// read again before it is next used.
+    /// read again before it is next used. Called with no node's lock held.
     public final func forget(node number: UInt64) {
         guard store.canReload, let node = nodes.forget(number) else { return }
         node.lock.withLock { _ = node.condition.insert(.stale) }

@@ -11,7 +11,7 @@ extension TreeNode {
         defer { lock.unlock() }
         guard change.saysSomething else { return stored }
         try checkFlags(against: change, by: credentials)
-        let now = tree.time.now()
+        let now = tree.now()
         var after = stored
         if let size = change.size {
             try checkSize(size)
@@ -40,7 +40,7 @@ extension TreeNode {
         } else {
             var edits = Change()
             edits.append(.attributes(self.edited, after))
-            try tree.store.apply(edits)
+            try tree.apply(edits)
         }
         keep(after)
         return stored
@@ -48,7 +48,7 @@ extension TreeNode {
 
     private func checkSize(_ size: UInt64) throws(Pause) {
         guard kind == .regular else { throw .failed(isDirectory ? .EISDIR : .EINVAL) }
-        guard size <= tree.store.maximumFileSize else { throw .failed(.EFBIG) }
+        guard size <= tree.maximumFileSize else { throw .failed(.EFBIG) }
     }
 
     /// Immutable and append-only files (Linux's notify_change and fileattr_set_prepare).
@@ -77,7 +77,7 @@ extension TreeNode {
 
     final func noteRead(_ policy: AccessTimePolicy) {
         guard policy != .never else { return }
-        let now = tree.time.now()
+        let now = tree.now()
         lock.lockShared()
         let isWanted =
             !stored.flags.contains(.noAccessTime) && !condition.contains(.freed)
@@ -97,7 +97,7 @@ extension TreeNode {
         var change = Change()
         change.append(.attributes(self.edited, after))
         do throws(Pause) {
-            try tree.store.apply(change)
+            try tree.apply(change)
         } catch {
             return
         }

@@ -4,7 +4,7 @@ import CairnBase
 import CairnVFS
 
 /// How much copyRange moves under one hold of the two locks, in bytes.
-private let copyStep = 256 << 10
+private let copyStep = 64 << 10
 
 extension TreeNode {
     // MARK: Reading
@@ -19,7 +19,7 @@ extension TreeNode {
         let size = stored.size
         guard offset < size, buffer.count > 0 else { return 0 }
         let count = Int(min(UInt64(buffer.count), size - offset))
-        return try tree.store.read(
+        return try tree.read(
             self, into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: offset)
     }
 
@@ -60,17 +60,16 @@ extension TreeNode {
             }
         }
         guard bytes.count > 0 else { return Written(offset: offset, count: 0) }
-        let store = tree.store
-        guard offset < store.maximumFileSize else { throw .failed(.EFBIG) }
-        let count = Int(min(UInt64(bytes.count), store.maximumFileSize - offset))
+        guard offset < tree.maximumFileSize else { throw .failed(.EFBIG) }
+        let count = Int(min(UInt64(bytes.count), tree.maximumFileSize - offset))
         var after = stored
         after.size = max(after.size, offset + UInt64(count))
         if !options.contains(.keepTimes) {
-            after.modificationTime = tree.time.now()
+            after.modificationTime = tree.now()
             after.changeTime = after.modificationTime
         }
         if options.contains(.clearPrivileges) { after.clearPrivileges() }
-        let written = try store.write(
+        let written = try tree.write(
             UnsafeRawBufferPointer(rebasing: bytes[..<count]), to: self, at: offset,
             attributes: &after)
         stored = after
@@ -85,14 +84,14 @@ extension TreeNode {
         try requireRegular()
         guard length > 0 else { throw .failed(.EINVAL) }
         let (end, overflow) = offset.addingReportingOverflow(length)
-        guard !overflow, end <= tree.store.maximumFileSize else { throw .failed(.EFBIG) }
+        guard !overflow, end <= tree.maximumFileSize else { throw .failed(.EFBIG) }
         try lockExclusivelyUnlessFreed()
         defer { lock.unlock() }
         guard !stored.flags.contains(.immutable) else { throw .failed(.EPERM) }
         if stored.flags.contains(.appendOnly) {
             guard case .reserve = mode else { throw .failed(.EPERM) }
         }
-        let now = tree.time.now()
+        let now = tree.now()
         var after = stored
         after.changeTime = now
         if options.contains(.clearPrivileges) { after.clearPrivileges() }
@@ -120,7 +119,7 @@ extension TreeNode {
         } else {
             change.append(.reserve(self.edited, offset: offset, length: length))
         }
-        try tree.store.apply(change)
+        try tree.apply(change)
         keep(after)
     }
 
@@ -133,11 +132,12 @@ extension TreeNode {
         let source = try sibling(source)
         try requireRegular()
         try source.requireRegular()
-        guard offset < tree.store.maximumFileSize else { throw .failed(.EFBIG) }
+        guard offset < tree.maximumFileSize else { throw .failed(.EFBIG) }
         if source === self {
-            let (end, overflow) = max(offset, sourceOffset).addingReportingOverflow(0)
-            let distance = end - min(offset, sourceOffset)
-            guard !overflow, distance >= length else { throw .failed(.EINVAL) }
+            let size = try attributes().size
+            let count = min(length, size - min(size, sourceOffset))
+            let distance = max(offset, sourceOffset) - min(offset, sourceOffset)
+            guard distance >= count else { throw .failed(.EINVAL) }
         }
         let buffer = UnsafeMutableRawBufferPointer.allocate(
             byteCount: Int(min(length, UInt64(copyStep))), alignment: 16)
@@ -173,7 +173,7 @@ extension TreeNode {
         }
         guard sourceOffset < source.stored.size else { return 0 }
         let count = Int(min(UInt64(buffer.count), source.stored.size - sourceOffset))
-        let available = try tree.store.read(
+        let available = try tree.read(
             source, into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]),
             at: sourceOffset)
         return try writeLocked(

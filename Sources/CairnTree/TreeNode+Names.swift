@@ -14,7 +14,7 @@ extension TreeNode {
         guard kind == .directory else { throw .failed(.ENOTDIR) }
         try lockShared()
         defer { lock.unlockShared() }
-        guard stored.linkCount > 0, let target = try tree.store.find(name, in: self) else {
+        guard stored.linkCount > 0, let target = try tree.find(name, in: self) else {
             return nil
         }
         return try tree.node(target)
@@ -50,14 +50,14 @@ extension TreeNode {
         try lockExclusively()
         defer { lock.unlock() }
         try requireAddable()
-        guard try tree.store.find(name, in: self) == nil else { throw .failed(.EEXIST) }
+        guard try tree.find(name, in: self) == nil else { throw .failed(.EEXIST) }
         let isDirectory = new.kind == .directory
-        if isDirectory, stored.linkCount >= tree.store.maximumLinkCount {
+        if isDirectory, stored.linkCount >= tree.maximumLinkCount {
             throw .failed(.EMLINK)
         }
-        let now = tree.time.now()
+        let now = tree.now()
         let birth = try birth(of: new, by: credentials, at: now)
-        let node = try tree.store.prepareNode(birth.attributes)
+        let node = try tree.prepareNode(birth.attributes)
         var attributes = birth.attributes
         attributes.number = node.number
 
@@ -108,9 +108,9 @@ extension TreeNode {
         try lockExclusively()
         defer { lock.unlock() }
         try requireDirectory()
-        let now = tree.time.now()
+        let now = tree.now()
         let birth = try birth(of: new, by: credentials, at: now)
-        let node = try tree.store.prepareNode(birth.attributes)
+        let node = try tree.prepareNode(birth.attributes)
         var attributes = birth.attributes
         attributes.number = node.number
         attributes.linkCount = 0
@@ -136,7 +136,7 @@ extension TreeNode {
         let locked = try LockedNodes(self, node)
         defer { withExtendedLifetime(locked) {} }
         try requireAddable()
-        guard try tree.store.find(name, in: self) == nil else { throw .failed(.EEXIST) }
+        guard try tree.find(name, in: self) == nil else { throw .failed(.EEXIST) }
         guard !node.condition.contains(.freed) else { throw .failed(.ENOENT) }
         guard node.stored.flags.isDisjoint(with: [.immutable, .appendOnly]) else {
             throw .failed(.EPERM)
@@ -144,9 +144,9 @@ extension TreeNode {
         guard node.stored.linkCount > 0 || node.condition.contains(.isTemporary) else {
             throw .failed(.ENOENT)
         }
-        guard node.stored.linkCount < tree.store.maximumLinkCount else { throw .failed(.EMLINK) }
+        guard node.stored.linkCount < tree.maximumLinkCount else { throw .failed(.EMLINK) }
 
-        let now = tree.time.now()
+        let now = tree.now()
         var linked = node.stored
         linked.linkCount += 1
         linked.changeTime = now
@@ -158,7 +158,7 @@ extension TreeNode {
         change.append(.attributes(node.edited, linked))
         change.append(.insert(name, in: self.edited, to: node.edited))
         change.append(.attributes(self.edited, above))
-        try tree.store.apply(change)
+        try tree.apply(change)
 
         node.keep(linked)
         node.condition.remove(.isTemporary)
@@ -228,7 +228,7 @@ extension TreeNode {
     private func apply(
         _ change: inout Change, inheriting lists: AccessLists?, to node: TreeNode
     ) throws(Pause) {
-        guard let lists else { return try tree.store.apply(change) }
+        guard let lists else { return try tree.apply(change) }
         try applyInheriting(&change, lists, to: node)
     }
 
@@ -245,7 +245,7 @@ extension TreeNode {
                 change.append(
                     .extendedAttribute(AttributeNames.default, of: node.edited, inherited))
             }
-            try node.tree.store.apply(change)
+            try node.tree.apply(change)
         }
     }
 
@@ -259,7 +259,7 @@ extension TreeNode {
 
 extension TreeFileSystem {
     /// A node that was just made becomes known.
-    @inline(__always)
+    @inline(never)
     final func insertNew(_ node: TreeNode) {
         var evicted: [TreeNode] = []
         nodes.insert(node, evicting: &evicted)

@@ -22,7 +22,7 @@ extension TreeNode {
             defer { withExtendedLifetime(locked) {} }
             isFreed = try removeLocked(name, directory: wantsDirectory, victim)
         }
-        if isFreed { tree.store.evicted(victim) }
+        if isFreed { tree.evicted(victim) }
     }
 
     private func removeLocked(
@@ -30,7 +30,7 @@ extension TreeNode {
     ) throws(Pause) -> Bool {
         let tree = self.tree
         try requireDirectory()
-        guard let target = try tree.store.find(name, in: self) else { throw .failed(.ENOENT) }
+        guard let target = try tree.find(name, in: self) else { throw .failed(.ENOENT) }
         guard target.number == victim.number, !victim.condition.contains(.freed) else {
             throw .failed(.ESTALE)
         }
@@ -40,7 +40,7 @@ extension TreeNode {
         try requireRemovable(victim)
         if wantsDirectory, try !tree.store.isEmpty(victim) { throw .failed(.ENOTEMPTY) }
 
-        let now = tree.time.now()
+        let now = tree.now()
         var above = stored
         above.modificationTime = now
         above.changeTime = now
@@ -64,27 +64,27 @@ extension TreeNode {
         left.changeTime = now
         if left.linkCount > 0 {
             change.append(.attributes(self.edited, left))
-            try tree.store.apply(change)
+            try tree.apply(change)
             keep(left)
             return false
         }
         if release() {
             change.append(.free(self.edited))
             do throws(Pause) {
-                try tree.store.apply(change)
+                try tree.apply(change)
             } catch {
                 takeBackRelease()
                 throw error
             }
             keep(left)
             condition.insert(.freed)
-            tree.nodes.remove(number)
+            tree.removeFromTable(number)
             return true
         }
         // Held. Whoever drops it last waits for our lock in `unused`, and then sees an orphan.
         change.append(.attributes(self.edited, left))
         change.append(.orphan(self.edited))
-        try tree.store.apply(change)
+        try tree.apply(change)
         keep(left)
         return false
     }
@@ -114,10 +114,10 @@ extension TreeNode {
             guard isReleased || release() else { return }
             var change = Change()
             change.append(.free(self.edited))
-            try tree.store.apply(change)
+            try tree.apply(change)
             condition.insert(.freed)
-            tree.nodes.remove(number)
+            tree.removeFromTable(number)
         }
-        tree.store.evicted(self)
+        tree.evicted(self)
     }
 }

@@ -33,7 +33,7 @@ extension TreeNode {
         } else {
             freesVictim = try move.run()
         }
-        if freesVictim, let victim { tree.store.evicted(victim) }
+        if freesVictim, let victim { tree.evicted(victim) }
     }
 }
 
@@ -83,7 +83,7 @@ private struct Move {
         // Two names of one file: nothing to do, says POSIX.
         if moved === victim { return false }
         try checkKinds()
-        let now = source.tree.time.now()
+        let now = source.tree.now()
         if isExchange, let victim {
             try exchange(with: victim, at: now)
             return false
@@ -93,12 +93,12 @@ private struct Move {
 
     /// The names still lead to what the caller had checked.
     private func checkNames() throws(Pause) {
-        let store = source.tree.store
+        let tree = source.tree
         try source.requireDirectory()
         try target.requireDirectory()
-        guard let found = try store.find(name, in: source) else { throw .failed(.ENOENT) }
+        guard let found = try tree.find(name, in: source) else { throw .failed(.ENOENT) }
         guard found.number == moved.number else { throw .failed(.ESTALE) }
-        guard try store.find(newName, in: target)?.number == victim?.number else {
+        guard try tree.find(newName, in: target)?.number == victim?.number else {
             throw .failed(.ESTALE)
         }
         guard !moved.condition.contains(.freed), victim?.condition.contains(.freed) != true else {
@@ -116,7 +116,7 @@ private struct Move {
         let targetGains = moved.isDirectory ? 1 : 0
         let targetLoses = victim?.isDirectory == true ? 1 : 0
         if isAcross {
-            let limit = source.tree.store.maximumLinkCount
+            let limit = source.tree.maximumLinkCount
             if targetGains > targetLoses, target.stored.linkCount >= limit {
                 throw .failed(.EMLINK)
             }
@@ -154,7 +154,7 @@ private struct Move {
         if let victim {
             freesVictim = try victim.applyLosingName(&change, at: now)
         } else {
-            try tree.store.apply(change)
+            try tree.apply(change)
         }
         above.keep()
         moved.keep(movedAfter)
@@ -177,7 +177,7 @@ private struct Move {
         var otherAfter = other.stored
         otherAfter.changeTime = now
         change.append(.attributes(other.edited, otherAfter))
-        try source.tree.store.apply(change)
+        try source.tree.apply(change)
         above.keep()
         moved.keep(movedAfter)
         other.keep(otherAfter)

@@ -21,6 +21,8 @@ import Synchronization
 open class TreeNode: Inode, @unchecked Sendable {
     // Sendable: guarded by `lock`, atomic, or immutable.
 
+    /// `fileSystem`, as what it is (see TreeFileSystem+Store.swift).
+    final let tree: TreeFileSystem
     public final let lock = ReadWriteLock()
 
     /// What is out of the ordinary about the node.
@@ -50,15 +52,13 @@ open class TreeNode: Inode, @unchecked Sendable {
         _ attributes: Attributes, parent: UInt64 = 0, hasNoLists: Bool = false,
         in tree: TreeFileSystem
     ) {
+        self.tree = tree
         stored = attributes
         condition = hasNoLists ? .listsAreKnown : []
         parentNumber = Atomic(parent)
         super.init(number: attributes.number, kind: attributes.kind, fileSystem: tree)
         updateSearchability()
     }
-
-    @inline(__always)
-    final var tree: TreeFileSystem { unsafeDowncast(fileSystem, to: TreeFileSystem.self) }
 
     // MARK: For stores
 

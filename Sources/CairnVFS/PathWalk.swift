@@ -40,8 +40,10 @@ enum LastPart {
 }
 
 struct PathWalk {
-    let namespace: Namespace
-    let credentials: Credentials
+    // Borrowed like everything that a walk passes through: copying the walk counts no references.
+    private let namespaceReference: Unmanaged<Namespace>
+    private let credentialsReference: Unmanaged<Credentials>
+    private let dentries: ConcurrentTable<Inode>.Reader
     let root: BorrowedLocation
     let options: WalkOptions
 
@@ -63,15 +65,19 @@ struct PathWalk {
     private static var maximumLinks: Int { 40 }
 
     init(
-        namespace: Namespace, credentials: Credentials, root: BorrowedLocation,
+        namespace: Namespace, credentials: Unmanaged<Credentials>, root: BorrowedLocation,
         base: BorrowedLocation, options: WalkOptions
     ) {
-        self.namespace = namespace
-        self.credentials = credentials
+        self.namespaceReference = .passUnretained(namespace)
+        self.credentialsReference = credentials
+        self.dentries = namespace.dentries
         self.root = root
         self.place = base
         self.options = options
     }
+
+    var namespace: Namespace { namespaceReference.takeUnretainedValue() }
+    var credentials: Credentials { credentialsReference.takeUnretainedValue() }
 
     /// Walks the path. ENOENT for an empty one, ENAMETOOLONG over 4095 bytes, EINVAL with a NUL.
     mutating func run(_ path: UnsafeRawBufferPointer) throws(Pause) {
@@ -178,9 +184,8 @@ struct PathWalk {
     private mutating func look(
         up name: Name, in directory: Unmanaged<Inode>
     ) throws(Pause) -> Unmanaged<Inode>? {
-        let dentries = namespace.vfs.dentries
         let identity = directory._withUnsafeGuaranteedRef { $0.identity }
-        switch dentries.findInSection(name, in: identity) {
+        switch dentries.find(owner: identity, name) {
         case .object(let inode):
             dentryHits &+= 1
             return inode

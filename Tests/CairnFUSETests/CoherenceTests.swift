@@ -11,11 +11,13 @@ import Testing
 
 extension MountTests {
     @Suite(.serialized) struct Coherence {
-        @Test(arguments: transports)
-        func changesByAnotherDoorShow(over transport: FUSEMountOptions.Transport)
-            async throws
-        {
-            try await withMount(over: transport) { mounted in
+        @Test(arguments: transports, [false, true])
+        func changesByAnotherDoorShow(
+            over transport: FUSEMountOptions.Transport, writeback: Bool
+        ) async throws {
+            var options = FUSEMountOptions()
+            options.writebackCache = writeback
+            try await withMount(over: transport, options: options) { mounted in
                 #expect(status(mounted("late")) == nil)
                 #expect(names(mounted.path) == [])
                 let late = try mounted.make("late")
@@ -44,11 +46,13 @@ extension MountTests {
             }
         }
 
-        @Test(arguments: transports)
-        func anOpenFileGrowsByAnotherDoor(over transport: FUSEMountOptions.Transport)
-            async throws
-        {
-            try await withMount(over: transport) { mounted in
+        @Test(arguments: transports, [false, true])
+        func anOpenFileGrowsByAnotherDoor(
+            over transport: FUSEMountOptions.Transport, writeback: Bool
+        ) async throws {
+            var options = FUSEMountOptions()
+            options.writebackCache = writeback
+            try await withMount(over: transport, options: options) { mounted in
                 #expect(put(mounted("log"), "one\n"))
                 let file = open(mounted("log"), O_RDONLY)
                 #expect(contents(of: file) == Array("one\n".utf8))
@@ -152,7 +156,7 @@ extension MountTests {
                 #expect(status(mounted("slow/3")).map { $0.st_size } == 5)
                 #expect(done.value == 0)
                 slow.letGo()
-                held.forEach { $0.join() }
+                for thread in held { thread.join() }
                 #expect(done.value == count)
                 #expect(eventually { mounted.mount.statistics.waiting == 0 })
                 #expect(contents(mounted("slow/7")) == Array("12".utf8))

@@ -100,6 +100,7 @@ struct Step: Sendable, CustomTestStringConvertible {
                 ground == .memory ? Ground.memoryStore(time: time) : RecordStore(time: time)
             let store = FailingStore(inner)
             let s = try Session(store: store, time: time)
+            defer { try? s.close() }
             try s.directory("/d")
             try s.directory("/d/empty")
             try s.file("/f", "contents of f")
@@ -128,7 +129,6 @@ struct Step: Sendable, CustomTestStringConvertible {
             // Nothing is in the way of doing it again.
             try step.run(s)
             #expect(try s.tree.checkInvariants() == [])
-            try s.close()
             number += 1
         }
         #expect(number > 1, "the operation never asks the store")
@@ -140,6 +140,7 @@ struct Step: Sendable, CustomTestStringConvertible {
         let time = ManualTime()
         let store = FailingStore(Ground.memoryStore(time: time))
         let s = try Session(store: store, time: time)
+        defer { try? s.close() }
         let file = try s.file("/f", "text")
         for call in 1...20 {
             store.fail(call: call, with: .EIO)
@@ -162,6 +163,7 @@ struct Step: Sendable, CustomTestStringConvertible {
         let time = ManualTime()
         let s = try Session(
             store: Ground.memoryStore(bytes: 1 << 20, nodes: 40, time: time), time: time)
+        defer { try? s.close() }
         let free = try s.statistics()
         #expect(free.totalBlocks == 256)
         #expect(free.freeBlocks == 256)
@@ -191,6 +193,19 @@ struct Step: Sendable, CustomTestStringConvertible {
         #expect(try s.stat(other).size == UInt64(written))
         try s.unlink("/f")
         try s.unlink("/g")
+        #expect(try s.statistics() == free)
+        // What is small is given back, too.
+        try s.make(.symbolicLink, "/l", target: String(repeating: "x", count: 3000))
+        let marked = try s.file("/x")
+        for size in [60_000, 10, 5000] {
+            try s.setAttribute(marked, "user.a", [UInt8](repeating: 1, count: size))
+        }
+        #expect(try s.statistics().freeBlocks < free.freeBlocks)
+        try s.setAttribute(marked, "user.a", nil)
+        try s.unlink("/l")
+        #expect(try s.statistics().freeBlocks == free.freeBlocks)
+        try s.setAttribute(marked, "user.b", [UInt8](repeating: 1, count: 60_000))
+        try s.unlink("/x")
         #expect(try s.statistics() == free)
         for index in 0..<39 { try s.file("/n\(index)") }
         #expect(throws: Errno.ENOSPC) { try s.file("/more") }

@@ -12,9 +12,9 @@ func onFreshTree(
     _ ground: Ground, seed: UInt64 = 1, _ body: (Session) throws -> Void
 ) throws {
     let session = try Session(ground, seed: seed)
+    defer { try? session.close() }
     try body(session)
     #expect(try session.tree.checkInvariants() == [])
-    try session.close()
 }
 
 @Suite struct NamespaceTests {
@@ -227,6 +227,7 @@ func onFreshTree(
     func linkLimit() throws {
         let time = ManualTime()
         let s = try Session(store: RecordStore(time: time, maximumLinkCount: 4), time: time)
+        defer { try? s.close() }
         try s.file("/f")
         for index in 0..<3 { try s.link("/f", "/l\(index)") }
         #expect(throws: Errno.EMLINK) { try s.link("/f", "/x") }

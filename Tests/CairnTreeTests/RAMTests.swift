@@ -144,7 +144,7 @@ import Testing
                 }
             default:
                 let range = offset..<offset + length
-                if let cost = data.cost(of: range, limit: .max), space.bytes.take(cost) {
+                if space.bytes.take(data.cost(of: range)) {
                     let isReserved = data.reserve(range, in: space)
                     #expect(isReserved)
                     size = max(size, range.upperBound)
@@ -156,6 +156,21 @@ import Testing
         #expect(data.held == 0)
         #expect(data.root == 0)
         #expect(space.bytes.left == 3 << 20, "seed \(seed)")
+    }
+
+    @Test("Reserving more than there is fails at once, also without a limit")
+    func hugeReservation() throws {
+        let time = ManualTime()
+        let s = try Session(
+            store: Ground.memoryStore(bytes: UInt64(Int.max / 2), time: time), time: time)
+        try s.file("/f")
+        for length: UInt64 in [1 << 45, 1 << 62] {
+            #expect(throws: Errno.ENOSPC) {
+                try s.allocate("/f", .reserve(keepSize: false), 0, length)
+            }
+        }
+        #expect(try s.stat("/f").blocks == 0)
+        try s.close()
     }
 
     // MARK: Memory
@@ -186,6 +201,37 @@ import Testing
         try s.unlink("/b")
         #expect(residentBytes() - before < 60 << 20)
         try s.close()
+    }
+
+    @Test("Chunks that were freed between used ones give their pages back, and come back as zeros")
+    func fragments() throws {
+        let arena = ChunkArena()
+        let before = residentBytes()
+        var kept: [Chunk] = []
+        var freed: [Chunk] = []
+        for index in 0..<2000 {
+            let chunk = try #require(arena.allocate(sizeClass: 10)).chunk
+            memset(try #require(chunk.address), 0xCC, chunk.capacity)
+            if index % 16 == 0 { kept.append(chunk) } else { freed.append(chunk) }
+        }
+        #expect(residentBytes() - before > 100 << 20)
+        for chunk in freed { arena.free(chunk) }
+        #expect(residentBytes() - before < 60 << 20)
+        for chunk in kept {
+            let bytes = UnsafeRawBufferPointer(start: chunk.address, count: chunk.capacity)
+            try #require(stride(from: 0, to: 65_536, by: 512).allSatisfy { bytes[$0] == 0xCC })
+        }
+        var zeroCount = 0
+        for _ in 0..<freed.count {
+            let (chunk, isZero) = try #require(arena.allocate(sizeClass: 10))
+            kept.append(chunk)
+            guard isZero else { continue }
+            zeroCount += 1
+            let bytes = UnsafeRawBufferPointer(start: chunk.address, count: chunk.capacity)
+            try #require(stride(from: 0, to: 65_536, by: 512).allSatisfy { bytes[$0] == 0 })
+        }
+        #expect(zeroCount > 1000)
+        for chunk in kept { arena.free(chunk) }
     }
 
     // MARK: The type

@@ -42,8 +42,7 @@ int32_t cairn_futex_wake(const uint32_t *word, int32_t count);
 
 /* -- Clocks and random numbers -------------------------------------------------------- */
 
-/* clock_gettime(2) of CLOCK_REALTIME_COARSE (fast, some ms old) and CLOCK_REALTIME. */
-void cairn_clock_realtime(int64_t *seconds, uint32_t *nanoseconds);
+/* clock_gettime(2) of CLOCK_REALTIME_COARSE, and of CLOCK_MONOTONIC in nanoseconds. */
 void cairn_clock_realtime_coarse(int64_t *seconds, uint32_t *nanoseconds);
 uint64_t cairn_clock_monotonic(void);
 int32_t cairn_getrandom(void *buffer, size_t size);

@@ -7,6 +7,7 @@ extension Session {
     // MARK: Looking up
 
     func lookup(_ request: Request, _ reply: ReplyBuffer) throws(Pause) -> Outcome {
+        if openlessProbe.isMeant(request) { return openlessProbe.putEntry(reply) }
         let directory = try place(request.nodeID)
         let name = try request.name()
         // Between the lookup and the reference the file may lose its last name and go.

@@ -27,6 +27,7 @@ final class Session: @unchecked Sendable {
     let openings = OpeningTable()
     let counters = RequestCounters()
     let parked = ParkedRequests()
+    let openlessProbe = OpenlessProbe()
     /// Who is named as origin of our changes.
     let origin: any ChangeObserver
     let observed: ObservedFileSystems
@@ -34,6 +35,8 @@ final class Session: @unchecked Sendable {
     let door: UInt64
     /// Written once by INIT, before any other request is answered.
     private(set) var negotiated = Negotiated()
+    /// What stands at the kernel's mount point.
+    let root: Location
     private let rootFileSystem: FileSystem
 
     init(namespace: Namespace, options: SessionOptions, origin: any ChangeObserver) {
@@ -43,7 +46,7 @@ final class Session: @unchecked Sendable {
         self.origin = origin
         self.observed = ObservedFileSystems(observer: origin)
         self.door = Session.lastDoor.add(1, ordering: .relaxed).newValue
-        let root = namespace.crossed(namespace.root)
+        self.root = namespace.crossed(namespace.root)
         self.nodes = NodeTable(root: root)
         self.rootFileSystem = root.mount.fileSystem
     }

@@ -154,7 +154,7 @@ public final class Process: @unchecked Sendable {
         _ body: (borrowing PathWalk, Credentials) throws(Pause) -> Value
     ) throws(Pause) -> Value {
         try Epoch.section { () throws(Pause) in
-            let credentials = credentialsCell.borrowed.takeUnretainedValue()
+            let credentials = credentialsCell.borrowed
             var options = options
             if descriptor == .workingDirectory { options.remove(.emptyIsBase) }
             let root = rootCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
@@ -167,7 +167,7 @@ public final class Process: @unchecked Sendable {
                     throw .failed(.EIO)
                 }
                 walk.noteNameIfWatched()
-                return try body(walk, credentials)
+                return try body(walk, credentials.takeUnretainedValue())
             } catch {
                 if case .wait(let wait) = error {
                     walk.place.mount.takeUnretainedValue().register(wait)

@@ -21,7 +21,8 @@ final class ScratchFileSystem: FileSystem, @unchecked Sendable {
         keepsData = cacheable
         keepsNames = cacheable
         super.init(typeName: "scratch", time: SystemTime())
-        rootNode = makeNode(.directory, NewNode(kind: .directory, permissions: .init(rawValue: 0o755)))
+        rootNode = makeNode(
+            .directory, NewNode(kind: .directory, permissions: .init(rawValue: 0o755)))
     }
 
     override var root: Inode {
@@ -128,7 +129,7 @@ final class ScratchNode: Inode, @unchecked Sendable {
             if let flags = change.flags { status.flags = flags }
             if let size = change.size {
                 try scratch.checkBarrier()
-                resize(Int(size))
+                resize(try end(size, 0))
                 status.modificationTime = scratch.time.now()
             }
             if change.clearsPrivileges {
@@ -150,6 +151,13 @@ final class ScratchNode: Inode, @unchecked Sendable {
             status.changeTime = change.changeTime ?? scratch.time.now()
             return status
         }
+    }
+
+    /// Where a range ends. EFBIG beyond what a test needs.
+    private func end(_ offset: UInt64, _ length: UInt64) throws(Pause) -> Int {
+        let (end, overflow) = offset.addingReportingOverflow(length)
+        guard !overflow, end <= 1 << 26 else { throw .failed(.EFBIG) }
+        return Int(end)
     }
 
     private func resize(_ size: Int) {
@@ -368,10 +376,12 @@ final class ScratchNode: Inode, @unchecked Sendable {
             try scratch.checkBarrier()
             let offset: Int
             switch position {
-            case .offset(let place): offset = Int(place)
+            case .offset(let place): offset = try end(place, 0)
             case .end: offset = data.count
             }
-            if offset + bytes.count > data.count { resize(offset + bytes.count) }
+            if offset + bytes.count > data.count {
+                resize(try end(UInt64(offset), UInt64(bytes.count)))
+            }
             data.withUnsafeMutableBytes {
                 UnsafeMutableRawBufferPointer(rebasing: $0[offset..<offset + bytes.count])
                     .copyMemory(from: bytes)
@@ -388,7 +398,7 @@ final class ScratchNode: Inode, @unchecked Sendable {
         _ mode: AllocateMode, offset: UInt64, length: UInt64, options: WriteOptions
     ) throws(Pause) {
         try locked { () throws(Pause) in
-            let end = Int(offset + length)
+            let end = try end(offset, length)
             switch mode {
             case .reserve(let keepSize), .zero(let keepSize):
                 if !keepSize, end > data.count { resize(end) }
@@ -414,10 +424,12 @@ final class ScratchNode: Inode, @unchecked Sendable {
     ) throws(Pause) -> Int {
         guard let source = source as? ScratchNode else { throw .failed(.EXDEV) }
         return try locked { () throws(Pause) in
-            let start = min(Int(sourceOffset), source.data.count)
-            let bytes = Array(source.data[start..<min(start + Int(length), source.data.count)])
-            if Int(offset) + bytes.count > data.count { resize(Int(offset) + bytes.count) }
-            data.replaceSubrange(Int(offset)..<Int(offset) + bytes.count, with: bytes)
+            let start = min(try end(sourceOffset, 0), source.data.count)
+            let count = min(source.data.count - start, Int(clamping: length))
+            let bytes = Array(source.data[start..<start + count])
+            let place = try end(offset, 0)
+            if place + count > data.count { resize(try end(offset, UInt64(count))) }
+            data.replaceSubrange(place..<place + count, with: bytes)
             touch()
             return bytes.count
         }

@@ -1,0 +1,104 @@
+// Mounting and unmounting, and namespaces of several mounts.
+
+import CTestCalls
+import CairnBase
+import CairnFUSE
+import CairnVFS
+import Glibc
+import Testing
+
+extension MountTests {
+    @Suite(.serialized) struct Mounting {
+        @Test func aBadMountPointIsExplained() async throws {
+            try await onOwnThread {
+                let namespace = try Namespace(vfs: VFS(), root: ScratchFileSystem())
+                let cases: [(String, Errno, String)] = [
+                    ("/tmp/cairn-no-such-place", .ENOENT, "does not exist"),
+                    ("/etc/passwd", .ENOTDIR, "not a directory"),
+                ]
+                for (path, errno, text) in cases {
+                    do throws(MountFailure) {
+                        _ = try FUSEMount(namespace: namespace, at: path)
+                        Issue.record("\(path) was mounted")
+                    } catch {
+                        #expect(error.errno == errno && error.description.contains(text))
+                    }
+                }
+            }
+        }
+
+        @Test(arguments: transports)
+        func aMountInUseIsBusyAndCanBeDetached(over transport: FUSEMountOptions.Transport)
+            async throws
+        {
+            try await withMount(over: transport) { mounted in
+                #expect(put(mounted("f"), "text"))
+                let file = open(mounted("f"), O_RDONLY)
+                do throws(MountFailure) {
+                    try mounted.mount.unmount()
+                    Issue.record("a mount in use was unmounted")
+                } catch {
+                    #expect(error.errno == .EBUSY)
+                }
+                try mounted.mount.unmount(lazy: true)
+                #expect(names(mounted.path) == [])
+                #expect(contents(of: file) == Array("text".utf8))
+                close(file)
+            }
+        }
+
+        @Test func theMountTableShowsWhatWasAskedFor() async throws {
+            var options = FUSEMountOptions()
+            options.sourceName = "some source"
+            options.flags = [.readOnly, .noSetID, .noExecute]
+            try await withMount(options: options) { mounted in
+                let table = String(decoding: contents("/proc/mounts") ?? [], as: UTF8.self)
+                let line = table.split(separator: "\n").first { $0.contains(mounted.path) }
+                let found = try #require(line)
+                #expect(found.hasPrefix("some\\040source \(mounted.path) fuse.cairn.scratch ro,"))
+                #expect(found.contains("nosuid") && found.contains("noexec"))
+                #expect(!put(mounted("f"), "x") && errno == EROFS)
+            }
+        }
+
+        @Test(arguments: transports)
+        func mountsBelowAreCrossed(over transport: FUSEMountOptions.Transport) async throws {
+            let inner = ScratchFileSystem()
+            let frozen = ScratchFileSystem()
+            try await withMount(
+                over: transport,
+                prepare: { namespace in
+                    for (name, fileSystem, flags) in [
+                        ("inner", inner, MountFlags()), ("frozen", frozen, .readOnly),
+                    ] {
+                        let place = try blocking { () throws(Pause) in
+                            try FileName(name).withName { (name) throws(Pause) in
+                                try namespace.vfs.create(
+                                    name, in: namespace.root.inode,
+                                    NewNode(kind: .directory, permissions: .executeAll),
+                                    by: Caller(.root))
+                            }
+                        }
+                        try namespace.mount(
+                            fileSystem, at: Location(mount: namespace.rootMount, inode: place),
+                            flags: flags)
+                    }
+                }
+            ) { mounted in
+                #expect(put(mounted("inner/f"), "inner"))
+                #expect(put(mounted("f"), "outer"))
+                #expect(contents(mounted("inner/../f")) == Array("outer".utf8))
+                #expect(names(mounted("inner")) == ["f"])
+                #expect(rename(mounted("f"), mounted("inner/g")) == -1 && errno == EXDEV)
+                #expect(link(mounted("f"), mounted("inner/g")) == -1 && errno == EXDEV)
+                #expect(rmdir(mounted("inner")) == -1 && errno == EBUSY)
+                #expect(mkdir(mounted("frozen/d"), 0o700) == -1 && errno == EROFS)
+                #expect(chmod(mounted("frozen"), 0o700) == -1 && errno == EROFS)
+                let inner = try #require(status(mounted("inner/f")))
+                let outer = try #require(status(mounted("f")))
+                #expect(inner.st_ino != outer.st_ino)
+                #expect(inner.st_dev == outer.st_dev)
+            }
+        }
+    }
+}
