@@ -3,6 +3,7 @@
 public import CairnBase
 public import CairnTree
 public import CairnVFS
+import Glibc
 
 public struct RAMFileSystemType: FileSystemType {
     public let name = "mfs_ram"
