@@ -40,15 +40,24 @@ final class MountService: @unchecked Sendable {
         }
     }
 
+    private static let clearing =
+        "a mount stands there whose daemon is gone; cairn umount clears it"
+
     /// The mount point as the kernel's table will have it; it must be a directory that answers.
     private static func check(_ operand: FilePath) throws(Failure) -> FilePath {
         let path = try mountPointPath(operand)
+        // The kernel may still know the attributes of a root whose daemon is gone.
+        if let below = try MountTable.mount(at: path), below.isCairn,
+            let entry = StateEntry.find(for: below), ControlClient(at: entry.socket) == nil
+        {
+            throw Failure(printable(operand), Errno.ENOTCONN, wayOut: clearing)
+        }
         var status = stat()
         guard path.withCString({ stat($0, &status) }) == 0 else {
             let error = currentErrno()
             let wayOut =
                 error == .ENOTCONN
-                ? "a mount stands there whose daemon is gone; cairn umount clears it"
+                ? clearing
                 : error == .ENOENT ? "make the directory first: mkdir \(printable(operand))" : nil
             throw Failure(printable(operand), error, wayOut: wayOut)
         }
