@@ -110,8 +110,13 @@ struct LibraryContest {
         ]
     }
 
-    /// One call of the library, so often: for a profiler.
+    /// One call of the library, so often: for a profiler. "threads": two threads that call stat.
     func profile(_ wanted: String, _ count: Int) throws -> Bool {
+        if wanted == "threads" {
+            let works = try threadWorks()
+            _ = timeThreads([{ works[0].2(0, count) }, { works[0].2(1, count) }])
+            return true
+        }
         guard let (_, library, _) = try contests().first(where: { $0.0.hasPrefix(wanted) }) else {
             return false
         }
@@ -136,8 +141,8 @@ struct LibraryContest {
         try runThreads()
     }
 
-    /// Two threads on different files beside one: calls a second, as a ratio.
-    private func runThreads() throws {
+    /// What threads do, each in a directory of its own.
+    private func threadWorks() throws -> [(String, Int, @Sendable (Int, Int) -> Void)] {
         let process = process
         for index in 0..<2 {
             try? process.makeDirectory(Path("/thread\(index)"))
@@ -146,7 +151,7 @@ struct LibraryContest {
             _ = try block.withUnsafeBytes { try process.write($0, to: file) }
             try process.close(file)
         }
-        let works: [(String, Int, @Sendable (Int, Int) -> Void)] = [
+        return [
             (
                 "stat", 2_000_000,
                 { index, count in
@@ -179,8 +184,12 @@ struct LibraryContest {
                 }
             ),
         ]
+    }
+
+    /// Two threads on different files beside one: calls a second, as a ratio.
+    private func runThreads() throws {
         var rows: [Row] = []
-        for (name, count, work) in works {
+        for (name, count, work) in try threadWorks() {
             var ratios: [Double] = []
             for _ in 0..<7 {
                 let one = timeThreads([{ work(0, count) }])
