@@ -64,6 +64,11 @@ let package = Package(
         // Figures beside peers: `make bench`.
         program("cairn-benchmarks", on: ["Cairn", "CSystem"], path: "Benchmarks"),
 
+        // Programs to learn from.
+        program("example-embed", on: ["Cairn"], path: "examples/embed"),
+        program("example-filesystem", on: ["Cairn"], path: "examples/filesystem"),
+        program("example-mount", on: ["Cairn"], path: "examples/mount"),
+
         // Proof
         shim("CTestCalls", path: "Tests/CTestCalls"),
         room(

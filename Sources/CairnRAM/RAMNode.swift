@@ -9,7 +9,9 @@ import CairnVFS
 
 /// What every node can have. Devices, FIFOs and sockets have no more than this.
 class RAMNode: TreeNode, @unchecked Sendable {
-    final let space: RAMSpace
+    /// Not counted, as all threads would contend for the count: the store has it, the tree the
+    /// store, and this node the tree.
+    unowned(unsafe) final let space: RAMSpace
     /// Nil where there are none.
     final var extendedAttributes: AttributeTable?
     /// Counted in `space.nodes`, from `.create` to `.free`.

@@ -17,7 +17,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
     private unowned(unsafe) var tree: TreeFileSystem?
     private let rootAttributes: Attributes
     private let options: String
-    private let numbers = NumberSource()
+    private let numbers = NumberSource(above: RAMStore.rootNumber)
 
     /// `byteLimit` and `nodeLimit`: how many bytes of data and how many nodes there may be.
     /// `root`: owner, mode and times of the root directory.
@@ -281,7 +281,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
         let node = RAMStore.node(node)
         let size = RAMStore.nodeOverhead + Int(min(node.stored.blocks * 512, 4096))
         node.releaseStorage()
-        space.noteFreed(size)
+        space.noteFreed(size, by: node.number)
     }
 
     /// About what a node and its entry take from malloc, in bytes.
@@ -323,16 +323,3 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
 /// Bytes of memory that the machine has.
 let machineMemory =
     max(sysconf(Int32(_SC_PHYS_PAGES)), 2) * max(sysconf(Int32(_SC_PAGESIZE)), 4096)
-
-/// Numbers for nodes, never the same twice. On a cache line of its own.
-private final class NumberSource: Sendable {
-    private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) =
-        (0, 0, 0, 0, 0, 0, 0, 0)
-    private let last = Atomic<UInt64>(RAMStore.rootNumber)
-    private let morePadding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) =
-        (0, 0, 0, 0, 0, 0, 0, 0)
-
-    func next() -> UInt64 {
-        last.add(1, ordering: .relaxed).newValue
-    }
-}

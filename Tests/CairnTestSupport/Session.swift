@@ -25,7 +25,8 @@ public final class Session: Sendable {
     /// Over a store of the test's own.
     public init(store: any NodeStore, time: ManualTime, nodeLimit: Int = 4) throws(Errno) {
         self.time = time
-        vfs = VFS(time: time)
+        // The dentry cache keeps what its names lead to in memory.
+        vfs = VFS(time: time, dentryLimit: nodeLimit)
         let tree = TreeFileSystem(typeName: "test", time: time, store: store, nodeLimit: nodeLimit)
         self.tree = tree
         caller = Caller(.root)

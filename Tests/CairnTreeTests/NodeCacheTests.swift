@@ -31,6 +31,7 @@ import Testing
         let (s, _) = try session(limit: 1)
         let file = try s.file("/kept", "x")
         for index in 0..<500 { try s.file("/f\(index)") }
+        s.vfs.dentries.shrink(to: 0)
         s.tree.shrink(to: 0)
         s.tree.shrink(to: 0)
         #expect(s.tree.residentNodeCount == 2)

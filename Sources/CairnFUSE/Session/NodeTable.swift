@@ -114,18 +114,21 @@ final class NodeTable: @unchecked Sendable {
     }
 }
 
-/// One node, or a free place for one. Lives at a fixed address.
+/// What is read of a node without a lock. Lives at a fixed address.
 private struct Slot: ~Copyable {
     /// The node's number; 0 while the slot is free. Written last, read first.
     let nodeID = Atomic<UInt64>(0)
     // Set before `nodeID`, constant while it stands.
     var inode: Unmanaged<Inode>?
     var mount: Unmanaged<Mount>?
+}
+
+/// What the shard's lock guards of a node.
+private struct Ledger {
     var inodeIdentity: UInt64 = 0
     /// The mount's identity where it matters, otherwise 0.
     var mountKey: UInt64 = 0
     var hash: UInt64 = 0
-    // Guarded by the shard's lock.
     var lookups: UInt64 = 0
     var uses: UInt64 = 0
     var nextFree = -1
@@ -139,7 +142,8 @@ private final class Shard: @unchecked Sendable {
     private let chunks: UnsafeMutablePointer<Atomic<UnsafeMutablePointer<Slot>?>>
     private static let chunkLimit = 26
     private static let firstChunkBits = 6
-    private var slotCount = 0
+    /// By slot.
+    private var ledgers: [Ledger] = []
     private var firstFree = -1
     /// Open addressing by hash: slot numbers, -1 where empty; a power of two.
     private var table: [Int32] = Array(repeating: -1, count: 16)
@@ -193,10 +197,10 @@ private final class Shard: @unchecked Sendable {
     private func takeSlot() -> Int? {
         if firstFree >= 0 {
             let slot = firstFree
-            firstFree = address(slot)?.pointee.nextFree ?? -1
+            firstFree = ledgers[slot].nextFree
             return slot
         }
-        let slot = slotCount
+        let slot = ledgers.count
         if address(slot) == nil {
             let position = slot + (1 << Self.firstChunkBits)
             let chunk = Int.bitWidth - 1 - position.leadingZeroBitCount - Self.firstChunkBits
@@ -208,7 +212,7 @@ private final class Shard: @unchecked Sendable {
             }
             chunks[chunk].store(base, ordering: .releasing)
         }
-        slotCount += 1
+        ledgers.append(Ledger())
         return slot
     }
 
@@ -222,9 +226,9 @@ private final class Shard: @unchecked Sendable {
         let key = inode.isDirectory || mount.isReadOnly ? mount.identity : 0
         lock.lock()
         defer { lock.unlock() }
-        if let slot = find(inode.identity, key, hash: hash), let node = address(slot) {
-            node.pointee.lookups += 1
-            return number(slot, node.pointee.uses)
+        if let slot = find(inode.identity, key, hash: hash) {
+            ledgers[slot].lookups += 1
+            return number(slot, ledgers[slot].uses)
         }
         guard inode.hold() else { return nil }
         guard mount.hold() else {
@@ -238,12 +242,10 @@ private final class Shard: @unchecked Sendable {
         }
         node.pointee.inode = Unmanaged.passRetained(inode)
         node.pointee.mount = Unmanaged.passRetained(mount)
-        node.pointee.inodeIdentity = inode.identity
-        node.pointee.mountKey = key
-        node.pointee.hash = hash
-        node.pointee.lookups = 1
-        node.pointee.uses += 1
-        let reference = number(slot, node.pointee.uses)
+        ledgers[slot] = Ledger(
+            inodeIdentity: inode.identity, mountKey: key, hash: hash, lookups: 1,
+            uses: ledgers[slot].uses + 1)
+        let reference = number(slot, ledgers[slot].uses)
         node.pointee.nodeID.store(reference.nodeID, ordering: .releasing)
         insert(slot, hash: hash)
         return reference
@@ -254,8 +256,8 @@ private final class Shard: @unchecked Sendable {
         guard nodeID != 0, let node = address(slot),
             node.pointee.nodeID.load(ordering: .relaxed) == nodeID
         else { return lock.unlock() }
-        if node.pointee.lookups > count {
-            node.pointee.lookups -= count
+        if ledgers[slot].lookups > count {
+            ledgers[slot].lookups -= count
             return lock.unlock()
         }
         let (inode, mount) = empty(slot, node)
@@ -264,7 +266,7 @@ private final class Shard: @unchecked Sendable {
     }
 
     func forgetAll() {
-        for slot in 0..<lock.withLock({ slotCount }) {
+        for slot in 0..<lock.withLock({ ledgers.count }) {
             lock.lock()
             guard let node = address(slot), node.pointee.nodeID.load(ordering: .relaxed) != 0
             else {
@@ -280,13 +282,13 @@ private final class Shard: @unchecked Sendable {
     private func empty(
         _ slot: Int, _ node: UnsafeMutablePointer<Slot>
     ) -> (Unmanaged<Inode>?, Unmanaged<Mount>?) {
-        remove(slot, hash: node.pointee.hash)
+        remove(slot, hash: ledgers[slot].hash)
         node.pointee.nodeID.store(0, ordering: .releasing)
         let held = (node.pointee.inode, node.pointee.mount)
         node.pointee.inode = nil
         node.pointee.mount = nil
-        node.pointee.lookups = 0
-        node.pointee.nextFree = firstFree
+        ledgers[slot].lookups = 0
+        ledgers[slot].nextFree = firstFree
         firstFree = slot
         return held
     }
@@ -308,7 +310,8 @@ private final class Shard: @unchecked Sendable {
             var found: [UInt64] = []
             var index = Int(truncatingIfNeeded: hash) & (table.count - 1)
             while table[index] >= 0 {
-                if let node = address(Int(table[index])), node.pointee.inodeIdentity == identity {
+                let slot = Int(table[index])
+                if ledgers[slot].inodeIdentity == identity, let node = address(slot) {
                     found.append(node.pointee.nodeID.load(ordering: .relaxed))
                 }
                 index = (index + 1) & (table.count - 1)
@@ -344,10 +347,9 @@ private final class Shard: @unchecked Sendable {
     private func find(_ identity: UInt64, _ mountKey: UInt64, hash: UInt64) -> Int? {
         var index = Int(truncatingIfNeeded: hash) & (table.count - 1)
         while table[index] >= 0 {
-            if let node = address(Int(table[index])), node.pointee.inodeIdentity == identity,
-                node.pointee.mountKey == mountKey
-            {
-                return Int(table[index])
+            let slot = Int(table[index])
+            if ledgers[slot].inodeIdentity == identity, ledgers[slot].mountKey == mountKey {
+                return slot
             }
             index = (index + 1) & (table.count - 1)
         }
@@ -360,8 +362,7 @@ private final class Shard: @unchecked Sendable {
             let old = table
             table = Array(repeating: -1, count: old.count * 2)
             for entry in old where entry >= 0 {
-                guard let node = address(Int(entry)) else { continue }
-                put(entry, hash: node.pointee.hash)
+                put(entry, hash: ledgers[Int(entry)].hash)
             }
         }
         put(Int32(slot), hash: hash)
@@ -386,8 +387,7 @@ private final class Shard: @unchecked Sendable {
         used -= 1
         var next = (hole + 1) & mask
         while table[next] >= 0 {
-            guard let node = address(Int(table[next])) else { break }
-            let home = Int(truncatingIfNeeded: node.pointee.hash) & mask
+            let home = Int(truncatingIfNeeded: ledgers[Int(table[next])].hash) & mask
             if (next - home) & mask >= (next - hole) & mask {
                 table[hole] = table[next]
                 hole = next
