@@ -10,7 +10,7 @@ CAIRN := .build/release/cairn
 
 # mount(8) looks for its helpers in /sbin only.
 SBIN ?= /sbin
-HELPERS := mount.cairn mount.fuse.cairn umount.fuse.cairn
+HELPERS := mount.cairn mount.fuse.cairn
 MAN1 := man/cairn.1
 MAN8 := $(wildcard man/*.8)
 

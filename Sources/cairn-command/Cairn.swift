@@ -1,8 +1,8 @@
 // The command `cairn`: finds the subcommand, runs it, and turns a failure into a message and an
 // exit status.
 //
-// Exit statuses: 0 done, 1 the operation failed, 2 wrong usage. What mount(8) and umount(8) call
-// (`mount.cairn`, `umount.fuse.cairn`) answers with theirs: 1 wrong usage, 32 failed.
+// Exit statuses: 0 done, 1 the operation failed, 2 wrong usage. What mount(8) calls (`mount.cairn`)
+// answers with mount's: 1 wrong usage, 32 failed.
 
 import CHost
 import Glibc
@@ -33,8 +33,6 @@ struct Cairn {
         switch invokedAs {
         case "mount.cairn", "mount.fuse.cairn", "mount.fuse3.cairn":
             return MountHelper.mount(rest)
-        case "umount.cairn", "umount.fuse.cairn", "umount.fuse3.cairn":
-            return MountHelper.unmount(rest)
         default:
             return runSubcommand(rest)
         }

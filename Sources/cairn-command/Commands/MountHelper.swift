@@ -1,6 +1,5 @@
-// What mount(8) and umount(8) call: `mount.cairn SOURCE MOUNTPOINT [-sfnv] [-o OPT,…] [-t TYPE]`,
-// and `umount.fuse.cairn MOUNTPOINT [-flnrv]`. So `mount -t cairn -o type=mfs_ram none /mnt`,
-// /etc/fstab and a plain `umount /mnt` that waits until all is durable work.
+// What mount(8) calls: `mount.cairn SOURCE MOUNTPOINT [-sfnv] [-o OPT,…] [-t TYPE]`. So
+// `mount -t cairn -o type=mfs_ram none /mnt` and /etc/fstab work.
 //
 // Exit statuses are those of mount(8): 0 done, 1 wrong usage, 32 failed.
 
@@ -21,19 +20,6 @@ enum MountHelper {
             CommandOption("v", "verbose", "nothing"),
             CommandOption("o", "options", value: "OPT,…", "type=TYPE and those of cairn mount"),
             CommandOption("t", "type", value: "TYPE", "cairn, or fuse.cairn"),
-            CommandOption("N", "namespace", value: "NS", "not supported"),
-        ], notes: [], run: { _ throws(Failure) in 0 })
-
-    private static let unmountHelper = Command(
-        name: "umount.fuse.cairn", summary: "is called by umount(8)",
-        usage: ["MOUNTPOINT [-flnrv] [-t TYPE]"], operands: .exactly(1),
-        options: [
-            CommandOption("f", "force", "as cairn umount -f"),
-            CommandOption("l", "lazy", "as cairn umount -l"),
-            CommandOption("n", "no-mtab", "nothing: there is no mtab"),
-            CommandOption("r", "read-only", "not supported"),
-            CommandOption("v", "verbose", "nothing"),
-            CommandOption("t", "type", value: "TYPE", "fuse.cairn"),
             CommandOption("N", "namespace", value: "NS", "not supported"),
         ], notes: [], run: { _ throws(Failure) in 0 })
 
@@ -59,15 +45,6 @@ enum MountHelper {
             let status = try MountDaemon.start(plan.words, mountPoint: plan.mountPoint)
             // The daemon has said why.
             if status != 0 { throw Silent.failure }
-        }
-    }
-
-    static func unmount(_ words: [[UInt8]]) -> Int32 {
-        answer { () throws(Failure) in
-            let arguments = try Arguments.parse(words, for: unmountHelper)
-            try Unmounting.unmount(
-                arguments.operands[0],
-                arguments.has("force") ? .force : arguments.has("lazy") ? .lazy : .clean)
         }
     }
 
