@@ -124,7 +124,8 @@ open class Inode: @unchecked Sendable {
     /// would survive a crash.
     open func sync(dataOnly: Bool) throws(Pause) {}
 
-    /// The time of a read, if the policy asks for it to be kept now.
+    /// The time of a read, if the policy asks for it to be kept now. A filesystem that is
+    /// read-only keeps none.
     open func noteAccess(_ policy: AccessTimePolicy) {}
 
     // MARK: Hooks for extended attributes

@@ -12,8 +12,6 @@ import Synchronization
 public final class Namespace: @unchecked Sendable {
     // Sendable: `lock` guards the fields below it.
     public let vfs: VFS
-    /// For path walk, which counts no references on its way.
-    let dentries: ConcurrentTable<Inode>.Reader
     /// The mount that everything else stands on.
     public let rootMount: Mount
 
@@ -33,7 +31,6 @@ public final class Namespace: @unchecked Sendable {
             throw .EBUSY
         }
         self.vfs = vfs
-        self.dentries = vfs.dentries.reader
         self.rootMount = mount
         mountsByIdentity[mount.identity] = mount
         vfs.add(self)

@@ -79,6 +79,8 @@ public final class OpenFile: @unchecked Sendable {
     // Sendable: immutable, or atomic, or guarded by `offsetLock`.
     public let location: Location
     public let inode: Inode
+    /// The location's mount, without counting references.
+    let mount: Unmanaged<Mount>
     /// Never used again in this process: the owner of flock and OFD locks.
     public let identity: UInt64
     let accessMode: UInt32
@@ -108,6 +110,7 @@ public final class OpenFile: @unchecked Sendable {
     ) {
         self.location = location
         self.inode = location.inode
+        self.mount = .passUnretained(location.mount)
         self.identity = OpenFile.nextIdentity.add(1, ordering: .relaxed).newValue
         self.isPathOnly = flags.contains(.path)
         self.accessMode = isPathOnly ? 0 : flags.accessMode
@@ -126,6 +129,7 @@ public final class OpenFile: @unchecked Sendable {
         let whole = origin.shared
         whole.retain()
         self.location = origin.location
+        self.mount = origin.mount
         self.inode = origin.inode
         self.identity = whole.identity
         self.accessMode = origin.accessMode
@@ -146,7 +150,10 @@ public final class OpenFile: @unchecked Sendable {
 
     /// O_APPEND, O_NONBLOCK, O_SYNC, O_DSYNC, O_NOATIME and the access mode.
     public var status: OpenFlags {
-        OpenFlags(rawValue: shared.statusBits.load(ordering: .relaxed))
+        let bits =
+            origin == nil
+            ? statusBits.load(ordering: .relaxed) : shared.statusBits.load(ordering: .relaxed)
+        return OpenFlags(rawValue: bits)
     }
 
     /// F_SETFL.

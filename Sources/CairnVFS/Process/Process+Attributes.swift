@@ -20,8 +20,8 @@ extension Process {
         case .path(let path, let directory, let follow):
             var options: WalkOptions = .emptyIsBase
             if follow { options.insert(.follow) }
-            return try walk(path, at: directory, options) { (walk, credentials) throws(Pause) in
-                try body(walk.place.retained, credentials)
+            return try walk(path, at: directory, options) { (walk) throws(Pause) in
+                try body(walk.place.retained, walk.credentials)
             }
         }
     }
@@ -32,7 +32,7 @@ extension Process {
     func attemptStat(
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ options: WalkOptions
     ) throws(Pause) -> Attributes {
-        try walk(path, at: directory, options) { (walk, _) throws(Pause) in
+        try walk(path, at: directory, options) { (walk) throws(Pause) in
             try walk.place.inode.takeUnretainedValue().attributes()
         }
     }
@@ -43,7 +43,8 @@ extension Process {
     ) throws(Pause) {
         guard wanted.isSubset(of: [.read, .write, .execute]) else { throw .failed(.EINVAL) }
         let options: WalkOptions = follow ? [.follow, .emptyIsBase] : .emptyIsBase
-        try walk(path, at: directory, options) { (walk, credentials) throws(Pause) in
+        try walk(path, at: directory, options) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             let place = walk.place.retained
             guard !wanted.isEmpty else { return }
             if wanted.contains(.execute), place.inode.kind == .regular,

@@ -38,8 +38,10 @@ extension Process {
     }
 
     func noteAccess(to file: OpenFile) {
-        guard !file.status.contains(.noAccessTime), !file.location.mount.isReadOnly else { return }
-        file.inode.noteAccess(file.location.mount.flags.accessTimePolicy(for: file.inode.kind))
+        guard !file.status.contains(.noAccessTime) else { return }
+        let flags = file.mount._withUnsafeGuaranteedRef { $0.flags }
+        guard !flags.contains(.readOnly) else { return }
+        file.inode.noteAccess(flags.accessTimePolicy(for: file.inode.kind))
     }
 
     /// read(2): at the offset, which moves in one step with the data.
@@ -165,7 +167,8 @@ extension Process {
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, to size: UInt64
     ) throws(Pause) {
         guard size <= UInt64(Int64.max) else { throw .failed(.EINVAL) }
-        try walk(path, at: directory, .follow) { (walk, credentials) throws(Pause) in
+        try walk(path, at: directory, .follow) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             let place = walk.place.retained
             if place.inode.isDirectory { throw .failed(.EISDIR) }
             guard place.inode.kind == .regular else { throw .failed(.EINVAL) }

@@ -13,7 +13,7 @@ extension Process {
     }
 
     private func place(_ path: UnsafeRawBufferPointer) throws(Pause) -> Location {
-        try walk(path, at: .workingDirectory, .follow) { (walk, _) throws(Pause) in
+        try walk(path, at: .workingDirectory, .follow) { (walk) throws(Pause) in
             walk.place.retained
         }
     }

@@ -7,7 +7,8 @@ extension Process {
     func attemptMake(
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ node: NewNode
     ) throws(Pause) {
-        try walk(path, at: directory, .parent) { (walk, credentials) throws(Pause) in
+        try walk(path, at: directory, .parent) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             guard walk.lastPart == .name else { throw .failed(.EEXIST) }
             let place = walk.place.retained
             let name = Name(walk.lastName)
@@ -51,9 +52,10 @@ extension Process {
     ) throws(Pause) {
         var options: WalkOptions = follow ? .follow : []
         if emptyIsBase { options.insert(.emptyIsBase) }
-        try walk(source, at: sourceDirectory, options) { (first, credentials) throws(Pause) in
+        try walk(source, at: sourceDirectory, options) { (first) throws(Pause) in
+            let credentials = first.credentials
             let origin = first.place.retained
-            try walk(path, at: directory, .parent) { (walk, _) throws(Pause) in
+            try walk(path, at: directory, .parent) { (walk) throws(Pause) in
                 guard walk.lastPart == .name else { throw .failed(.EEXIST) }
                 let place = walk.place.retained
                 let name = Name(walk.lastName)
@@ -76,7 +78,8 @@ extension Process {
     func attemptRemove(
         _ path: UnsafeRawBufferPointer, at base: Descriptor, directory isDirectory: Bool
     ) throws(Pause) {
-        try walk(path, at: base, .parent) { (walk, credentials) throws(Pause) in
+        try walk(path, at: base, .parent) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             switch walk.lastPart {
             case .name: break
             case .dot: throw .failed(isDirectory ? .EINVAL : .EISDIR)
@@ -108,9 +111,10 @@ extension Process {
         guard flags.isSubset(of: [.noReplace, .exchange]),
             flags != [.noReplace, .exchange]
         else { throw .failed(.EINVAL) }
-        try walk(path, at: base, .parent) { (first, credentials) throws(Pause) in
+        try walk(path, at: base, .parent) { (first) throws(Pause) in
+            let credentials = first.credentials
             let source = first.place.retained
-            try walk(newPath, at: newBase, .parent) { (second, _) throws(Pause) in
+            try walk(newPath, at: newBase, .parent) { (second) throws(Pause) in
                 let target = second.place.retained
                 guard source.mount === target.mount else { throw .failed(.EXDEV) }
                 guard first.lastPart == .name else { throw .failed(.EBUSY) }
@@ -166,7 +170,7 @@ extension Process {
     func attemptReadLink(
         _ path: UnsafeRawBufferPointer, at directory: Descriptor
     ) throws(Pause) -> [UInt8] {
-        try walk(path, at: directory, .emptyIsBase) { (walk, _) throws(Pause) in
+        try walk(path, at: directory, .emptyIsBase) { (walk) throws(Pause) in
             let inode = walk.place.inode.takeUnretainedValue()
             guard inode.kind == .symbolicLink else {
                 throw .failed(path.isEmpty ? .ENOENT : .EINVAL)

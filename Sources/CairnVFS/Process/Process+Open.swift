@@ -19,7 +19,8 @@ extension Process {
         if creates { options.insert(.mayBeMissing) }
         let isExclusive = creates && flags.contains(.exclusive)
         if !flags.contains(.noFollow), !isExclusive { options.insert(.follow) }
-        return try walk(path, at: directory, options) { (walk, credentials) throws(Pause) in
+        return try walk(path, at: directory, options) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             if walk.isMissing {
                 return try openNew(walk, flags, permissions, credentials)
             }
@@ -113,7 +114,8 @@ extension Process {
         _ permissions: Permissions
     ) throws(Pause) -> Descriptor {
         guard flags.accessMode == 1 || flags.accessMode == 2 else { throw .failed(.EINVAL) }
-        return try walk(path, at: directory, .follow) { (walk, credentials) throws(Pause) in
+        return try walk(path, at: directory, .follow) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             let place = walk.place.retained
             guard place.inode.isDirectory else { throw .failed(.ENOTDIR) }
             try requireWritable(place.mount)

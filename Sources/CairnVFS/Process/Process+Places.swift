@@ -7,7 +7,8 @@ extension Process {
 
     /// chdir(2).
     func attemptChangeDirectory(_ path: UnsafeRawBufferPointer) throws(Pause) {
-        try walk(path, at: .workingDirectory, .follow) { (walk, credentials) throws(Pause) in
+        try walk(path, at: .workingDirectory, .follow) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             try moveTo(walk.place.retained, by: credentials) { (place) throws(Errno) in
                 try setWorkingDirectory(place)
             }
@@ -24,7 +25,8 @@ extension Process {
 
     /// chroot(2).
     func attemptChangeRoot(_ path: UnsafeRawBufferPointer) throws(Pause) {
-        try walk(path, at: .workingDirectory, .follow) { (walk, credentials) throws(Pause) in
+        try walk(path, at: .workingDirectory, .follow) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             guard credentials.has(.administer) else { throw .failed(.EPERM) }
             try moveTo(walk.place.retained, by: credentials) { (place) throws(Errno) in
                 try setRoot(place)

@@ -22,9 +22,17 @@ public final class Process: @unchecked Sendable {
     /// What went through its standard streams, as far as whoever runs it captures them.
     public let streams = CapturedStreams()
 
+    /// Kept by `vfs`; borrowed by each call, which would else count references on what all share.
+    let statistics: Unmanaged<OperationStatistics>
+
     private let credentialsCell: EpochCell<Credentials>
     private let rootCell: EpochCell<HeldLocation>
     private let workingCell: EpochCell<HeldLocation>
+    private let ground: WalkGround
+    // The cells again, to be read without counting references.
+    private let credentialsReader: EpochCell<Credentials>.Reader
+    private let rootReader: EpochCell<HeldLocation>.Reader
+    private let workingReader: EpochCell<HeldLocation>.Reader
     private let umaskBits: Atomic<UInt32>
     let descriptors: DescriptorTable
     private let hasExited = Atomic<Bool>(false)
@@ -39,12 +47,17 @@ public final class Process: @unchecked Sendable {
     ) throws(Errno) {
         let root = try HeldLocation(namespace.crossed(namespace.root))
         self.vfs = namespace.vfs
+        self.statistics = .passUnretained(namespace.vfs.statistics)
         self.namespace = namespace
         self.parentIdentifier = 0
         self.name = name
         self.credentialsCell = EpochCell(credentials)
         self.rootCell = EpochCell(root)
         self.workingCell = EpochCell(root.share())
+        self.ground = WalkGround(namespace)
+        self.credentialsReader = credentialsCell.reader
+        self.rootReader = rootCell.reader
+        self.workingReader = workingCell.reader
         self.umaskBits = Atomic(umask.rawValue)
         self.descriptors = DescriptorTable(limit: descriptorLimit)
         identifier = vfs.add(self)
@@ -52,12 +65,17 @@ public final class Process: @unchecked Sendable {
 
     private init(forkOf parent: Process, name: String) {
         vfs = parent.vfs
+        statistics = parent.statistics
         namespace = parent.namespace
         parentIdentifier = parent.identifier
         self.name = name
         credentialsCell = EpochCell(parent.credentials)
         rootCell = EpochCell(parent.rootCell.value.share())
         workingCell = EpochCell(parent.workingCell.value.share())
+        ground = parent.ground
+        credentialsReader = credentialsCell.reader
+        rootReader = rootCell.reader
+        workingReader = workingCell.reader
         umaskBits = Atomic(parent.umaskBits.load(ordering: .relaxed))
         descriptors = parent.descriptors.copy()
         identifier = vfs.add(self)
@@ -135,7 +153,7 @@ public final class Process: @unchecked Sendable {
     /// (something changed since the walk) walks again.
     func walk<Value>(
         _ path: UnsafeRawBufferPointer, at descriptor: Descriptor, _ options: WalkOptions,
-        _ body: (borrowing PathWalk, Credentials) throws(Pause) -> Value
+        _ body: (borrowing PathWalk) throws(Pause) -> Value
     ) throws(Pause) -> Value {
         var attemptsLeft = 16
         while true {
@@ -151,15 +169,14 @@ public final class Process: @unchecked Sendable {
     @inline(__always)
     private func walkOnce<Value>(
         _ path: UnsafeRawBufferPointer, at descriptor: Descriptor, _ options: WalkOptions,
-        _ body: (borrowing PathWalk, Credentials) throws(Pause) -> Value
+        _ body: (borrowing PathWalk) throws(Pause) -> Value
     ) throws(Pause) -> Value {
         try Epoch.section { () throws(Pause) in
-            let credentials = credentialsCell.borrowed
             var options = options
             if descriptor == .workingDirectory { options.remove(.emptyIsBase) }
-            let root = rootCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
+            let root = rootReader.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
             var walk = PathWalk(
-                namespace: namespace, credentials: credentials, root: root,
+                ground, credentials: credentialsReader, root: root,
                 base: try base(for: path, at: descriptor, options), options: options)
             do throws(Pause) {
                 try walk.run(path)
@@ -167,7 +184,7 @@ public final class Process: @unchecked Sendable {
                     throw .failed(.EIO)
                 }
                 walk.noteNameIfWatched()
-                return try body(walk, credentials.takeUnretainedValue())
+                return try body(walk)
             } catch {
                 if case .wait(let wait) = error {
                     walk.place.mount.takeUnretainedValue().register(wait)
@@ -181,10 +198,10 @@ public final class Process: @unchecked Sendable {
         for path: UnsafeRawBufferPointer, at descriptor: Descriptor, _ options: WalkOptions
     ) throws(Pause) -> BorrowedLocation {
         if path.first == UInt8(ascii: "/") {
-            return rootCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
+            return rootReader.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
         }
         if descriptor == .workingDirectory {
-            return workingCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
+            return workingReader.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
         }
         guard let file = descriptors.borrow(descriptor)?.takeUnretainedValue() else {
             throw .failed(.EBADF)
@@ -216,7 +233,7 @@ public final class Process: @unchecked Sendable {
             }
             let open = borrowed.takeUnretainedValue()
             do throws(Pause) {
-                if open.location.mount.hasFailed { throw .failed(.EIO) }
+                if open.mount._withUnsafeGuaranteedRef({ $0.hasFailed }) { throw .failed(.EIO) }
                 return try body(open)
             } catch {
                 if case .wait(let wait) = error {
@@ -238,6 +255,8 @@ extension Permissions {
 final class HeldLocation: @unchecked Sendable {
     // Sendable: immutable but for one atomic.
     let location: Location
+    /// The same, without counting references.
+    let borrowed: BorrowedLocation
     private let shares = Atomic<Int>(1)
 
     /// ENOENT if it is gone.
@@ -248,10 +267,7 @@ final class HeldLocation: @unchecked Sendable {
             throw .ENOENT
         }
         self.location = location
-    }
-
-    var borrowed: BorrowedLocation {
-        BorrowedLocation(
+        self.borrowed = BorrowedLocation(
             mount: Unmanaged.passUnretained(location.mount),
             inode: Unmanaged.passUnretained(location.inode))
     }
