@@ -29,6 +29,8 @@ open class Inode: @unchecked Sendable {
     public let number: UInt64
     public let kind: FileKind
     public let fileSystem: FileSystem
+    /// The same, for checks that count no reference on what all inodes share.
+    @usableFromInline let borrowedFileSystem: Unmanaged<FileSystem>
 
     /// Everyone may search this directory (mode has a+x and no ACL): path walk asks nothing more.
     /// The filesystem keeps it true; false is always safe.
@@ -53,11 +55,30 @@ open class Inode: @unchecked Sendable {
         self.number = number
         self.kind = kind
         self.fileSystem = fileSystem
+        self.borrowedFileSystem = .passUnretained(fileSystem)
     }
 
     private static let nextIdentity = Atomic<UInt64>(0)
 
     @inlinable public final var isDirectory: Bool { kind == .directory }
+
+    // MARK: Asking the filesystem
+
+    /// Somebody watches an inode of its filesystem.
+    @inline(__always)
+    final var isWatched: Bool { borrowedFileSystem._withUnsafeGuaranteedRef { $0.isWatched } }
+
+    final var hasCacheableNames: Bool {
+        borrowedFileSystem._withUnsafeGuaranteedRef { $0.namesAreCacheable }
+    }
+
+    /// Tells every observer of its filesystem but the one that caused the change.
+    @inline(__always)
+    final func announce(
+        except origin: (any ChangeObserver)?, _ tell: (any ChangeObserver) -> Void
+    ) {
+        borrowedFileSystem._withUnsafeGuaranteedRef { $0.announce(except: origin, tell) }
+    }
 
     // MARK: Holds
 

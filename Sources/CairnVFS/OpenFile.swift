@@ -174,7 +174,7 @@ public final class OpenFile: @unchecked Sendable {
 
     /// Tells those who watch the file or its directory, by the name it was opened by.
     func tellWatchers(_ event: FileEvent) {
-        guard inode.fileSystem.isWatched else { return }
+        guard inode.isWatched else { return }
         guard let openedAs else { return inode.tellWatchers(event) }
         openedAs.name.withName { inode.tellWatchers(event, in: openedAs.directory, as: $0) }
     }
@@ -183,7 +183,7 @@ public final class OpenFile: @unchecked Sendable {
     /// that it was opened by, unless the file has been found under another since.
     @inline(__always)
     func noteNameIfWatched() {
-        if inode.fileSystem.isWatched { noteName() }
+        if inode.isWatched { noteName() }
     }
 
     @inline(never)

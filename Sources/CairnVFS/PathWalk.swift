@@ -92,6 +92,11 @@ struct PathWalk {
     var namespace: Namespace { ground.namespace.takeUnretainedValue() }
     var credentials: Credentials { credentialsReader.borrowed.takeUnretainedValue() }
 
+    /// EROFS if the place stands on a mount that is read-only.
+    func requireWritable() throws(Pause) {
+        if place.mount._withUnsafeGuaranteedRef({ $0.isReadOnly }) { throw .failed(.EROFS) }
+    }
+
     /// Walks the path. ENOENT for an empty one, ENAMETOOLONG over 4095 bytes, EINVAL with a NUL.
     mutating func run(_ path: UnsafeRawBufferPointer) throws(Pause) {
         defer {
@@ -227,7 +232,7 @@ struct PathWalk {
     /// are told the name by which it was reached.
     @inline(__always)
     func noteNameIfWatched() {
-        if place.inode._withUnsafeGuaranteedRef({ $0.fileSystem.isWatched }) { noteName() }
+        if place.inode._withUnsafeGuaranteedRef({ $0.isWatched }) { noteName() }
     }
 
     @inline(never)

@@ -27,7 +27,7 @@ extension Inode {
 
     /// A lookup, a creation or a rename led here.
     func noteFound(in directory: Inode, as name: Name) {
-        guard isDirectory || fileSystem.isWatched else { return }
+        guard isDirectory || isWatched else { return }
         let old: Place? = stateLock.withLock {
             if let place = placeStorage, place.stands(in: directory, as: name) { return nil }
             let old = placeStorage

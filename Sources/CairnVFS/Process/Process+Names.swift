@@ -5,22 +5,22 @@ public import CairnBase
 extension Process {
     /// mkdir(2), mknod(2) and symlink(2): one new name.
     func attemptMake(
-        _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ node: NewNode
+        _ path: UnsafeRawBufferPointer, at base: Descriptor, _ node: NewNode
     ) throws(Pause) {
-        try walk(path, at: directory, .parent) { (walk) throws(Pause) in
+        try walk(path, at: base, .parent) { (walk) throws(Pause) in
             let credentials = walk.credentials
             guard walk.lastPart == .name else { throw .failed(.EEXIST) }
-            let place = walk.place.retained
+            let directory = walk.place.inode.takeUnretainedValue()
             let name = Name(walk.lastName)
-            if try vfs.lookup(name, in: place.inode) != nil { throw .failed(.EEXIST) }
+            if try vfs.lookup(name, in: directory) != nil { throw .failed(.EEXIST) }
             if walk.hasTrailingSlash, node.kind != .directory { throw .failed(.ENOENT) }
-            try requireWritable(place.mount)
-            try place.inode.requireAccess([.write, .execute], by: credentials)
+            try walk.requireWritable()
+            try directory.requireAccess([.write, .execute], by: credentials)
             if node.kind.isDevice, !credentials.has(.makeDevices) { throw .failed(.EPERM) }
             var node = node
             node.permissions.formIntersection(.all)
             node.umask = currentUmask
-            _ = try vfs.create(name, in: place.inode, node, by: Caller(credentials))
+            _ = try vfs.create(name, in: directory, node, by: Caller(credentials))
         }
     }
 
@@ -86,19 +86,19 @@ extension Process {
             case .dotDot: throw .failed(isDirectory ? .ENOTEMPTY : .EISDIR)
             case .root: throw .failed(isDirectory ? .EBUSY : .EISDIR)
             }
-            let place = walk.place.retained
+            let directory = walk.place.inode.takeUnretainedValue()
             let name = Name(walk.lastName)
-            guard let victim = try vfs.lookup(name, in: place.inode) else {
+            guard let victim = try vfs.lookup(name, in: directory) else {
                 throw .failed(.ENOENT)
             }
             if walk.hasTrailingSlash, !victim.isDirectory { throw .failed(.ENOTDIR) }
-            try requireWritable(place.mount)
-            try place.inode.requireRemoval(of: victim, by: credentials)
+            try walk.requireWritable()
+            try directory.requireRemoval(of: victim, by: credentials)
             if victim.isDirectory != isDirectory {
                 throw .failed(isDirectory ? .ENOTDIR : .EISDIR)
             }
             try vfs.remove(
-                name, in: place.inode, directory: isDirectory, expecting: victim,
+                name, in: directory, directory: isDirectory, expecting: victim,
                 by: Caller(credentials))
         }
     }

@@ -39,8 +39,8 @@ extension Process {
         _ credentials: Credentials
     ) throws(Pause) -> Descriptor {
         if walk.hasTrailingSlash { throw .failed(.EISDIR) }
+        try walk.requireWritable()
         let directory = walk.place.retained
-        try requireWritable(directory.mount)
         try directory.inode.requireAccess([.write, .execute], by: credentials)
         let name = Name(walk.lastName)
         let node = NewNode(
