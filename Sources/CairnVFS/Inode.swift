@@ -58,6 +58,14 @@ open class Inode: @unchecked Sendable {
         self.borrowedFileSystem = .passUnretained(fileSystem)
     }
 
+    deinit {
+        if placeStorage != nil {
+            let place = placeStorage
+            placeStorage = nil
+            Place.release(place)
+        }
+    }
+
     private static let nextIdentity = Atomic<UInt64>(0)
 
     @inlinable public final var isDirectory: Bool { kind == .directory }
@@ -377,7 +385,7 @@ public enum AccessTimePolicy: UInt8, Sendable {
         case .relative:
             let access = attributes.accessTime
             return access <= attributes.modificationTime || access <= attributes.changeTime
-                || now.seconds - access.seconds >= 86_400
+                || now.seconds.subtractingReportingOverflow(access.seconds).partialValue >= 86_400
         }
     }
 }

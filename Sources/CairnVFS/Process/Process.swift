@@ -60,7 +60,7 @@ public final class Process: @unchecked Sendable {
         self.workingReader = workingCell.reader
         self.umaskBits = Atomic(umask.rawValue)
         self.descriptors = DescriptorTable(limit: descriptorLimit)
-        identifier = vfs.add(self)
+        vfs.add(self) { identifier = $0 }
     }
 
     private init(forkOf parent: Process, name: String) {
@@ -78,14 +78,20 @@ public final class Process: @unchecked Sendable {
         workingReader = workingCell.reader
         umaskBits = Atomic(parent.umaskBits.load(ordering: .relaxed))
         descriptors = parent.descriptors.copy()
-        identifier = vfs.add(self)
+        vfs.add(self) { identifier = $0 }
     }
 
     // MARK: Life
 
-    /// fork(2): shares the open descriptions, copies the table and everything else.
-    public func fork(name: String? = nil) -> Process {
-        placeLock.withLock { Process(forkOf: self, name: name ?? self.name) }
+    /// fork(2): shares the open descriptions, copies the table and everything else. ESRCH if the
+    /// process has ended.
+    public func fork(name: String? = nil) throws(Errno) -> Process {
+        let child = placeLock.withLock {
+            hasExited.load(ordering: .acquiring)
+                ? nil : Process(forkOf: self, name: name ?? self.name)
+        }
+        guard let child else { throw .ESRCH }
+        return child
     }
 
     /// What exec(2) does here: closes what is close-on-exec.
@@ -96,9 +102,12 @@ public final class Process: @unchecked Sendable {
     }
 
     /// Ends the process: closes all descriptors and lets go of its directories. A second call does
-    /// nothing. Calls after it give EBADF and ENOENT.
+    /// nothing. Calls after it that need a descriptor give EBADF.
     public func exit() {
-        guard !hasExited.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        let isFirst = placeLock.withLock {
+            !hasExited.exchange(true, ordering: .acquiringAndReleasing)
+        }
+        guard isFirst else { return }
         for file in descriptors.removeAll(onlyCloseOnExec: false) {
             closed(file)
         }
@@ -110,7 +119,7 @@ public final class Process: @unchecked Sendable {
     /// A descriptor of this process is closed: its POSIX locks on the file go, and the
     /// description, if it was the last.
     func closed(_ file: OpenFile) {
-        file.inode.releaseLocks(of: .process(descriptors.identity))
+        if !file.isPathOnly { file.inode.releaseLocks(of: .process(descriptors.identity)) }
         file.release()
     }
 
@@ -138,13 +147,26 @@ public final class Process: @unchecked Sendable {
     var caller: Caller { Caller(credentials) }
 
     func setWorkingDirectory(_ place: Location) throws(Errno) {
-        let held = try HeldLocation(place)
-        placeLock.withLock { workingCell.exchange(held) }.letGo()
+        try replace(workingCell, with: place)
     }
 
     func setRoot(_ place: Location) throws(Errno) {
+        try replace(rootCell, with: place)
+    }
+
+    /// ESRCH after `exit`, which has let go of what stood there.
+    private func replace(
+        _ cell: EpochCell<HeldLocation>, with place: Location
+    ) throws(Errno) {
         let held = try HeldLocation(place)
-        placeLock.withLock { rootCell.exchange(held) }.letGo()
+        let old = placeLock.withLock {
+            hasExited.load(ordering: .acquiring) ? nil : cell.exchange(held)
+        }
+        guard let old else {
+            held.letGo()
+            throw .ESRCH
+        }
+        old.letGo()
     }
 
     // MARK: Walking
@@ -186,10 +208,8 @@ public final class Process: @unchecked Sendable {
                 walk.noteNameIfWatched()
                 return try body(walk)
             } catch {
-                if case .wait(let wait) = error {
-                    walk.place.mount.takeUnretainedValue().register(wait)
-                }
-                throw error
+                guard case .wait(let wait) = error else { throw error }
+                throw .wait(walk.place.mount.takeUnretainedValue().registered(wait))
             }
         }
     }
@@ -209,7 +229,9 @@ public final class Process: @unchecked Sendable {
         if !path.isEmpty {
             guard file.inode.isDirectory else { throw .failed(.ENOTDIR) }
             guard file.rights.contains(.lookup) else { throw .failed(.EACCES) }
-            if options.contains(.parent), !file.rights.contains(.changeNames) {
+            if !options.isDisjoint(with: [.parent, .mayBeMissing]),
+                !file.rights.contains(.changeNames)
+            {
                 throw .failed(.EACCES)
             }
         }
@@ -218,16 +240,32 @@ public final class Process: @unchecked Sendable {
             inode: Unmanaged.passUnretained(file.inode))
     }
 
+    private func keep(_ file: OpenFile) throws(Pause) -> KeptFile {
+        do throws(Errno) {
+            return try KeptFile(file)
+        } catch {
+            throw .failed(error)
+        }
+    }
+
+    /// What a path that starts at the descriptor may be used for.
+    func rights(of path: UnsafeRawBufferPointer, at descriptor: Descriptor) -> Rights {
+        if path.first == UInt8(ascii: "/") || descriptor == .workingDirectory { return .all }
+        return Epoch.section {
+            descriptors.borrow(descriptor)?._withUnsafeGuaranteedRef { $0.rights } ?? .all
+        }
+    }
+
     /// Calls `body` with the open file of a descriptor, without retaining it. If `body` has to
     /// wait, the file is kept in `file` for the attempts that follow, so that they use the same
     /// one even if the number is closed and used again.
     @inline(__always)
     func withFile<Value>(
-        _ descriptor: Descriptor, keptIn file: inout OpenFile?,
+        _ descriptor: Descriptor, keptIn file: inout KeptFile?,
         _ body: (OpenFile) throws(Pause) -> Value
     ) throws(Pause) -> Value {
         try Epoch.section { () throws(Pause) in
-            let kept = file.map { Unmanaged.passUnretained($0) }
+            let kept = file.map { Unmanaged.passUnretained($0.file) }
             guard let borrowed = kept ?? descriptors.borrow(descriptor) else {
                 throw .failed(.EBADF)
             }
@@ -236,11 +274,9 @@ public final class Process: @unchecked Sendable {
                 if open.mount._withUnsafeGuaranteedRef({ $0.hasFailed }) { throw .failed(.EIO) }
                 return try body(open)
             } catch {
-                if case .wait(let wait) = error {
-                    file = open
-                    open.location.mount.register(wait)
-                }
-                throw error
+                guard case .wait(let wait) = error else { throw error }
+                if file == nil { file = try keep(open) }
+                throw .wait(open.location.mount.registered(wait))
             }
         }
     }
