@@ -8,6 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
+_Static_assert(offsetof(struct cairn_thread_slot, announced) == CAIRN_THREAD_SLOT_SHARED, "");
+_Static_assert(offsetof(struct cairn_thread_slot, is_taken) == CAIRN_THREAD_SLOT_SHARED + 8, "");
+
 _Thread_local struct cairn_thread_slot *cairn_thread_slot_value;
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;

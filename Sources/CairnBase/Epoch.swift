@@ -46,13 +46,17 @@ public struct ThreadSlot: @unchecked Sendable {
     /// The epoch that the thread's open section saw; 0: no section is open.
     @inlinable @inline(__always)
     var announced: UnsafeMutablePointer<Atomic<UInt64>> {
-        // The first word of the slot.
-        UnsafeMutableRawPointer(base).assumingMemoryBound(to: Atomic<UInt64>.self)
+        shared.assumingMemoryBound(to: Atomic<UInt64>.self)
     }
 
     fileprivate var isTaken: UnsafeMutablePointer<Atomic<UInt64>> {
-        // The second word.
-        (UnsafeMutableRawPointer(base) + 8).assumingMemoryBound(to: Atomic<UInt64>.self)
+        (shared + 8).assumingMemoryBound(to: Atomic<UInt64>.self)
+    }
+
+    /// What other threads read: `announced` and `is_taken`.
+    @inlinable @inline(__always)
+    var shared: UnsafeMutableRawPointer {
+        UnsafeMutableRawPointer(base) + CAIRN_THREAD_SLOT_SHARED
     }
 }
 

@@ -131,6 +131,9 @@ private struct TreeCheck {
 
     mutating func lookAtResidentNodes() {
         for node in tree.nodes.all {
+            // Orphans are freed in the background, where their store has to wait.
+            node.lock.lockShared()
+            defer { node.lock.unlockShared() }
             let isReachable = names[node.number] != nil || directories.contains(node.number)
             if node.condition.contains(.freed) {
                 complain(node.number, "was freed and is still in the table")

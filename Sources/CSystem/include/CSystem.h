@@ -10,16 +10,19 @@
 /* -- Threads -------------------------------------------------------------------------- */
 
 /* What each thread has: CairnBase's ThreadSlot. Slots are never freed, but used again by a later
-   thread. The first two words are read by other threads, as atomics. */
+   thread. The first cache line is the thread's own; the second is read by others, as atomics. */
 struct cairn_thread_slot {
-    uint64_t announced; /* epoch of the open section, 0: none */
-    uint64_t is_taken;
-    int64_t index;
     int64_t depth;
+    int64_t index;
     uint32_t tick;
     uint32_t has_deferred;
-    uint32_t padding[22]; /* a slot has its cache lines to itself */
+    uint64_t padding[5];
+    uint64_t announced; /* epoch of the open section, 0: none */
+    uint64_t is_taken;
+    uint64_t more_padding[6];
 };
+
+enum { CAIRN_THREAD_SLOT_SHARED = 64 }; /* the offset of what others read */
 
 extern _Thread_local struct cairn_thread_slot *cairn_thread_slot_value;
 
