@@ -47,6 +47,17 @@ extension MountTests {
             }
         }
 
+        // The probe has a file open for a moment; nobody else shall see the mount busy by it.
+        @Test func aMountCanBeTakenAwayAtOnce() async throws {
+            try await onOwnThread {
+                for _ in 0..<50 {
+                    let mounted = try MountedNamespace(ScratchFileSystem())
+                    defer { mounted.end() }
+                    try mounted.mount.unmount()
+                }
+            }
+        }
+
         @Test func theMountTableShowsWhatWasAskedFor() async throws {
             var options = FUSEMountOptions()
             options.sourceName = "some source"

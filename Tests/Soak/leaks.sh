@@ -1,6 +1,7 @@
 # Mounts that come and go leave nothing behind, in their own processes or in those that stay.
+# Not to be run beside stress: its stressor io opens every mount that there is.
 
-# What a process holds: descriptors, threads, mappings.
+# What a process holds.
 holdings() {
     echo "$(ls "/proc/$1/fd" | wc -l) descriptors, $(ls "/proc/$1/task" | wc -l) threads"
 }

@@ -15,8 +15,9 @@ hunt_stress() {
         stress-ng --stressors | tr ' ' '\n' | grep -qx -- "$name" || continue
         chosen+=("$name")
     done
-    seconds=$((MINUTES * 30 / ${#chosen[@]}))
+    seconds=$(((MINUTES * 30 + ${#chosen[@]} - 1) / ${#chosen[@]}))
     [ $seconds -ge 2 ] || seconds=2
+    echo "${#chosen[@]} stressors for $seconds s each"
     mountRAM m -o size=4G
     local daemon
     daemon=$(daemonOf m)
