@@ -4,7 +4,6 @@ import Cairn
 import CSystem
 import Glibc
 
-
 /// A tree in the library and the same tree on tmpfs.
 struct LibraryContest {
     let process: Process

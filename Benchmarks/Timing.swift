@@ -57,11 +57,13 @@ func timeThreads(_ bodies: [@Sendable () -> Void]) -> UInt64 {
     let threads = bodies.map { body in
         var thread = pthread_t()
         let box = Unmanaged.passRetained(ThreadBody(body))
-        pthread_create(&thread, nil, { argument in
-            guard let argument else { return nil }
-            Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body()
-            return nil
-        }, box.toOpaque())
+        pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body()
+                return nil
+            }, box.toOpaque())
         return thread
     }
     for thread in threads {

@@ -116,16 +116,19 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
         owner: UInt64, _ name: Name, _ object: Object?, if condition: () -> Bool
     ) {
         let index = bucketIndex(owner: owner, hash: name.hash)
-        let isOver = stripes.withLock(index) {
-            guard condition() else { return false }
-            let wasThere = unlink(owner: owner, name, at: index)
-            let record = Record<Object>(
-                owner: owner, name, object.map { Unmanaged.passRetained($0) })
-            record.next.pointee.store(
-                buckets[index].load(ordering: .relaxed), ordering: .relaxed)
-            buckets[index].store(record.bits, ordering: .sequentiallyConsistent)
-            if wasThere { return false }
-            return entryCount.add(1, ordering: .relaxed).newValue > limit
+        // In a section, so that what is retired under the lock is released after it.
+        let isOver = Epoch.section {
+            stripes.withLock(index) { () -> Bool in
+                guard condition() else { return false }
+                let wasThere = unlink(owner: owner, name, at: index)
+                let record = Record<Object>(
+                    owner: owner, name, object.map { Unmanaged.passRetained($0) })
+                record.next.pointee.store(
+                    buckets[index].load(ordering: .relaxed), ordering: .relaxed)
+                buckets[index].store(record.bits, ordering: .sequentiallyConsistent)
+                if wasThere { return false }
+                return entryCount.add(1, ordering: .relaxed).newValue > limit
+            }
         }
         if isOver {
             evict()
@@ -135,19 +138,23 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
     @discardableResult
     public func remove(owner: UInt64, _ name: Name) -> Bool {
         let index = bucketIndex(owner: owner, hash: name.hash)
-        return stripes.withLock(index) {
-            guard unlink(owner: owner, name, at: index) else { return false }
-            entryCount.subtract(1, ordering: .relaxed)
-            return true
+        return Epoch.section {
+            stripes.withLock(index) {
+                guard unlink(owner: owner, name, at: index) else { return false }
+                entryCount.subtract(1, ordering: .relaxed)
+                return true
+            }
         }
     }
 
     /// Takes out every entry that `shouldGo` names. Visits the whole table.
     public func removeAll(where shouldGo: (Object?) -> Bool) {
         for index in 0...mask where buckets[index].load(ordering: .relaxed) != 0 {
-            stripes.withLock(index) {
-                sweep(index) { record in
-                    shouldGo(record.object?._withUnsafeGuaranteedRef { $0 })
+            Epoch.section {
+                stripes.withLock(index) {
+                    sweep(index) { record in
+                        shouldGo(record.object?._withUnsafeGuaranteedRef { $0 })
+                    }
                 }
             }
         }
@@ -212,8 +219,10 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
         let index = hand.add(1, ordering: .relaxed).oldValue & mask
         guard buckets[index].load(ordering: .relaxed) != 0 else { return }
         let before = count
-        stripes.withLock(index) {
-            sweep(index) { !$0.takeMark() }
+        Epoch.section {
+            stripes.withLock(index) {
+                sweep(index) { !$0.takeMark() }
+            }
         }
         let gone = before - count
         if gone > 0 { evicted.add(gone, ordering: .relaxed) }

@@ -80,6 +80,10 @@ enum SlotRegistry {
         let bodies = belongings.deferred
         belongings.deferred = []
         slot.base.pointee.has_deferred = 0
+        if belongings.reclaimsAfterSection {
+            belongings.reclaimsAfterSection = false
+            belongings.reclaim(olderThan: Epoch.advance())
+        }
         for body in bodies {
             body()
         }
@@ -114,8 +118,11 @@ enum SlotRegistry {
 private final class ThreadBelongings: @unchecked Sendable {
     // Sendable: `items` is guarded by `lock`; `deferred` belongs to the thread.
     var deferred: [() -> Void] = []
+    var reclaimsAfterSection = false
     private let lock = Lock()
     private var items: [Item] = []
+    /// How many were left the last time; guarded by `lock`.
+    private var kept = 0
 
     struct Item {
         var tag: UInt64
@@ -123,11 +130,11 @@ private final class ThreadBelongings: @unchecked Sendable {
         var memory: UnsafeMutableRawPointer?
     }
 
-    /// Gives how many there are now.
-    func append(_ item: Item) -> Int {
+    /// Whether it is time to reclaim: 64 came since the last time.
+    func append(_ item: Item) -> Bool {
         lock.withLock {
             items.append(item)
-            return items.count
+            return items.count - kept >= 64
         }
     }
 
@@ -137,6 +144,7 @@ private final class ThreadBelongings: @unchecked Sendable {
             let count = items.firstIndex { $0.tag >= limit } ?? items.count
             let free = Array(items[..<count])
             items.removeFirst(count)
+            kept = items.count
             return free
         }
         // Outside the lock: a release may run a deinit that retires more.
@@ -149,7 +157,7 @@ private final class ThreadBelongings: @unchecked Sendable {
 
 public enum Epoch {
     fileprivate static let global = Atomic<UInt64>(1)
-    @usableFromInline static var now: UInt64 { global.load(ordering: .relaxed) }
+    @usableFromInline static var now: UInt64 { global.load(ordering: .sequentiallyConsistent) }
 
     /// Runs `body` in a section: what it finds in a shared structure stays alive until it returns.
     @inlinable @inline(__always)
@@ -181,7 +189,8 @@ public enum Epoch {
     }
 
     /// Releases the object once no section can see it any more. It must have been taken out of
-    /// every shared structure before.
+    /// every shared structure before. Whoever holds a lock calls it in a section: then nothing is
+    /// released, and no deinit runs, before that has ended.
     public static func retire(_ object: Unmanaged<AnyObject>) {
         retire(object, nil)
     }
@@ -199,10 +208,13 @@ public enum Epoch {
         let slot = ThreadSlot.current
         let list = SlotRegistry.belongings(of: slot)
         let tag = global.load(ordering: .sequentiallyConsistent)
-        let count = list.append(ThreadBelongings.Item(tag: tag, object: object, memory: memory))
-        // Not at every retirement from 64 on, in case some section stays open for long.
-        if count & 63 == 0, slot.base.pointee.depth == 0 {
+        let isDue = list.append(ThreadBelongings.Item(tag: tag, object: object, memory: memory))
+        guard isDue else { return }
+        if slot.base.pointee.depth == 0 {
             list.reclaim(olderThan: advance())
+        } else {
+            list.reclaimsAfterSection = true
+            slot.base.pointee.has_deferred = 1
         }
     }
 
@@ -216,6 +228,7 @@ public enum Epoch {
 
     /// Waits until every section that is open now has closed. Not to be called in a section.
     public static func synchronize() {
+        precondition(ThreadSlot.current.base.pointee.depth == 0, "would wait for itself")
         let goal = global.add(1, ordering: .sequentiallyConsistent).newValue
         for entry in SlotRegistry.all {
             while true {

@@ -5,46 +5,60 @@ public import Synchronization
 /// Holds an object. Readers borrow it in an epoch section; the old one is retired when a new one
 /// is put in its place.
 public final class EpochCell<Object: AnyObject>: @unchecked Sendable {
-    // Sendable: one atomic word.
-    @usableFromInline let bits: Atomic<UInt>
+    // Sendable: one atomic word, in memory of its own.
+    private let word: UnsafeMutablePointer<Atomic<UInt>>
 
     public init(_ object: Object) {
-        bits = Atomic(Self.word(Unmanaged.passRetained(object)))
+        word = .allocate(capacity: 1)
+        word.initialize(to: Atomic(Self.bits(of: object)))
     }
 
     deinit {
-        Self.reference(bits.load(ordering: .relaxed)).release()
+        reader.borrowed.release()
+        word.deinitialize(count: 1)
+        word.deallocate()
     }
 
-    @usableFromInline
-    static func word(_ reference: Unmanaged<Object>) -> UInt {
-        UInt(bitPattern: reference.toOpaque())
+    /// The object, as bits that hold a reference.
+    private static func bits(of object: Object) -> UInt {
+        UInt(bitPattern: Unmanaged.passRetained(object).toOpaque())
     }
 
-    @inlinable @inline(__always)
-    static func reference(_ bits: UInt) -> Unmanaged<Object> {
-        // The word was made from a reference, so it is not zero.
-        Unmanaged.fromOpaque(UnsafeRawPointer(bitPattern: bits).unsafelyUnwrapped)
+    /// What reading takes: one address, so that a reader counts no references, not even on the cell.
+    /// Valid while the cell lives.
+    public struct Reader: @unchecked Sendable {
+        // Sendable: the word is atomic.
+        @usableFromInline let word: UnsafeMutablePointer<Atomic<UInt>>
+
+        @usableFromInline
+        init(word: UnsafeMutablePointer<Atomic<UInt>>) {
+            self.word = word
+        }
+
+        /// To be called in an epoch section, which the result is valid in.
+        @inlinable @inline(__always)
+        public var borrowed: Unmanaged<Object> {
+            let bits = word.pointee.load(ordering: .sequentiallyConsistent)
+            // The word was made from a reference, so it is not zero.
+            return .fromOpaque(UnsafeRawPointer(bitPattern: bits).unsafelyUnwrapped)
+        }
     }
 
-    /// To be called in an epoch section, which the result is valid in.
-    @inlinable @inline(__always)
-    public var borrowed: Unmanaged<Object> {
-        Self.reference(bits.load(ordering: .sequentiallyConsistent))
-    }
+    public var reader: Reader { Reader(word: word) }
 
     /// A reference of one's own.
     public var value: Object {
-        Epoch.section { borrowed.takeUnretainedValue() }
+        Epoch.section { reader.borrowed.takeUnretainedValue() }
     }
 
     /// Puts an object in place of the one that was there, which is given back.
     @discardableResult
     public func exchange(_ object: Object) -> Object {
-        let new = Self.word(Unmanaged.passRetained(object))
-        let old = Self.reference(bits.exchange(new, ordering: .sequentiallyConsistent))
-        let result = old.takeUnretainedValue()
-        Epoch.retire(Unmanaged<AnyObject>.fromOpaque(old.toOpaque()))
+        let old = word.pointee.exchange(Self.bits(of: object), ordering: .sequentiallyConsistent)
+        let reference = Unmanaged<Object>.fromOpaque(
+            UnsafeRawPointer(bitPattern: old).unsafelyUnwrapped)
+        let result = reference.takeUnretainedValue()
+        Epoch.retire(Unmanaged<AnyObject>.fromOpaque(reference.toOpaque()))
         return result
     }
 }

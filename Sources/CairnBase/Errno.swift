@@ -18,6 +18,8 @@ public struct Errno: Error, RawRepresentable, Hashable, Sendable {
     @inlinable public static var EPERM: Errno { Errno(rawValue: 1) }
     /// No such file or directory.
     @inlinable public static var ENOENT: Errno { Errno(rawValue: 2) }
+    /// No such process.
+    @inlinable public static var ESRCH: Errno { Errno(rawValue: 3) }
     /// Interrupted system call.
     @inlinable public static var EINTR: Errno { Errno(rawValue: 4) }
     /// Input/output error.

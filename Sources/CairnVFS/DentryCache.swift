@@ -98,8 +98,9 @@ public final class DentryCache: Sendable {
 
 /// One change of one name, from before the filesystem acts until after.
 struct NameChange {
-    private let cache: DentryCache
-    private let directory: Inode
+    // Both are kept by whoever makes the change, for longer than it lasts.
+    private let cache: Unmanaged<DentryCache>
+    private let directory: Unmanaged<Inode>
     private let name: Name
     private let state: UInt64
     private var isOpen = true
@@ -109,8 +110,8 @@ struct NameChange {
     static var underWayMask: UInt64 { 0xFFFF }
 
     fileprivate init(cache: DentryCache, directory: Inode, name: Name, state: UInt64) {
-        self.cache = cache
-        self.directory = directory
+        self.cache = .passUnretained(cache)
+        self.directory = .passUnretained(directory)
         self.name = name
         self.state = state
     }
@@ -118,15 +119,20 @@ struct NameChange {
     /// The filesystem has acted: the name leads there now (nil: nowhere). Kept only if this change
     /// was the only one in the directory meanwhile.
     func leads(to inode: Inode?) {
-        guard state & Self.underWayMask == 1, directory.fileSystem.namesAreCacheable else { return }
-        cache.enter(name, in: directory, inode, by: state)
+        guard state & Self.underWayMask == 1 else { return }
+        directory._withUnsafeGuaranteedRef { directory in
+            guard directory.hasCacheableNames else { return }
+            cache._withUnsafeGuaranteedRef { $0.enter(name, in: directory, inode, by: state) }
+        }
     }
 
     /// Must be called; a second call does nothing.
     mutating func end() {
         guard isOpen else { return }
         isOpen = false
-        directory.namesState.subtract(1, ordering: .sequentiallyConsistent)
+        directory._withUnsafeGuaranteedRef {
+            _ = $0.namesState.subtract(1, ordering: .sequentiallyConsistent)
+        }
     }
 }
 

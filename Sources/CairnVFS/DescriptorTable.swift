@@ -30,6 +30,8 @@ final class DescriptorTable: @unchecked Sendable {
     private let capacity: Atomic<Int>
     private var used: [UInt64] = []  // guarded by lock: a bit for each number
     private var closesOnExec: [UInt64] = []  // guarded by lock
+    /// The process has ended; guarded by lock.
+    private var isClosed = false
     /// RLIMIT_NOFILE.
     let limit: Int
     /// Never used again in this program, unlike a process's number: the owner of POSIX locks.
@@ -95,6 +97,33 @@ final class DescriptorTable: @unchecked Sendable {
 
     // MARK: Changing
 
+    /// Takes the lowest free number for a file that is being opened, so that nothing can fail once
+    /// the file was made or cut. `fill` or `giveBack` follows. EMFILE.
+    func reserve() throws(Errno) -> Descriptor {
+        try lock.withLock { () throws(Errno) in
+            guard !isClosed else { throw .EBADF }
+            guard let index = lowestFree(from: 0), index < limit else { throw .EMFILE }
+            makeRoom(for: index)
+            used[index / 64] |= 1 << UInt64(index % 64)
+            return Descriptor(rawValue: Int32(index))
+        }
+    }
+
+    /// Enters the file at a reserved number. EBADF if the process has ended.
+    func fill(
+        _ descriptor: Descriptor, with file: OpenFile, closeOnExec: Bool
+    ) throws(Errno) {
+        try lock.withLock { () throws(Errno) in
+            guard !isClosed else { throw .EBADF }
+            set(Int(descriptor.rawValue), to: file, closeOnExec: closeOnExec)
+        }
+    }
+
+    func giveBack(_ descriptor: Descriptor) {
+        let index = Int(descriptor.rawValue)
+        lock.withLock { used[index / 64] &= ~(1 << UInt64(index % 64)) }
+    }
+
     /// Enters the file at the lowest free number that is not below `minimum`. EMFILE when the limit
     /// is reached, EINVAL for a minimum beyond it.
     func insert(
@@ -102,8 +131,9 @@ final class DescriptorTable: @unchecked Sendable {
     ) throws(Errno) -> Descriptor {
         guard minimum >= 0, minimum < limit else { throw .EINVAL }
         return try lock.withLock { () throws(Errno) in
+            guard !isClosed else { throw .EBADF }
             guard let index = lowestFree(from: minimum), index < limit else { throw .EMFILE }
-            reserve(index)
+            makeRoom(for: index)
             set(index, to: file, closeOnExec: closeOnExec)
             return Descriptor(rawValue: Int32(index))
         }
@@ -115,8 +145,11 @@ final class DescriptorTable: @unchecked Sendable {
     ) throws(Errno) -> OpenFile? {
         let index = Int(descriptor.rawValue)
         guard index >= 0, index < limit else { throw .EBADF }
-        return lock.withLock {
-            reserve(index)
+        return try withTable { () throws(Errno) in
+            guard !isClosed else { throw .EBADF }
+            makeRoom(for: index)
+            // A number that a call of open is about to use (as dup2(2) says).
+            if isReserved(index) { throw .EBUSY }
             let old = take(index)
             set(index, to: file, closeOnExec: closeOnExec)
             return old
@@ -126,7 +159,7 @@ final class DescriptorTable: @unchecked Sendable {
     /// Takes a file out. EBADF.
     func remove(_ descriptor: Descriptor) throws(Errno) -> OpenFile {
         let index = Int(descriptor.rawValue)
-        return try lock.withLock { () throws(Errno) in
+        return try withTable { () throws(Errno) in
             guard index >= 0, index < capacity.load(ordering: .relaxed), let file = take(index)
             else { throw .EBADF }
             return file
@@ -161,9 +194,9 @@ final class DescriptorTable: @unchecked Sendable {
         let result = DescriptorTable(limit: limit)
         lock.withLock {
             for index in usedNumbers {
-                guard let file = file(at: index) else { continue }
-                file.retain()
-                result.reserve(index)
+                // A description that is being closed is not there any more.
+                guard let file = file(at: index), (try? file.retain()) != nil else { continue }
+                result.makeRoom(for: index)
                 result.set(
                     index, to: file,
                     closeOnExec: closesOnExec[index / 64] >> UInt64(index % 64) & 1 == 1)
@@ -173,16 +206,33 @@ final class DescriptorTable: @unchecked Sendable {
     }
 
     /// Takes out everything, or what `exec` closes.
+    /// With everything, nothing can be entered any more.
     func removeAll(onlyCloseOnExec: Bool) -> [OpenFile] {
-        lock.withLock {
-            usedNumbers.compactMap { index in
+        withTable {
+            if !onlyCloseOnExec { isClosed = true }
+            return usedNumbers.compactMap { index in
                 let closes = closesOnExec[index / 64] >> UInt64(index % 64) & 1 == 1
                 return onlyCloseOnExec && !closes ? nil : take(index)
             }
         }
     }
 
+    /// For what takes files out: in a section, so that nothing is released under the lock.
+    private func withTable<Value>(
+        _ body: () throws(Errno) -> Value
+    ) throws(Errno) -> Value {
+        try Epoch.section { () throws(Errno) in try lock.withLock(body) }
+    }
+
+    private func withTable<Value>(_ body: () -> Value) -> Value {
+        Epoch.section { lock.withLock(body) }
+    }
+
     // MARK: Under the lock
+
+    private func isReserved(_ index: Int) -> Bool {
+        used[index / 64] >> UInt64(index % 64) & 1 == 1 && file(at: index) == nil
+    }
 
     private var usedNumbers: [Int] {
         used.indices.flatMap { word in
@@ -191,7 +241,7 @@ final class DescriptorTable: @unchecked Sendable {
     }
 
     private func isUsed(_ index: Int) -> Bool {
-        index >= 0 && index / 64 < used.count && used[index / 64] >> UInt64(index % 64) & 1 == 1
+        index >= 0 && index / 64 < used.count && file(at: index) != nil
     }
 
     private func file(at index: Int) -> OpenFile? {
@@ -213,7 +263,7 @@ final class DescriptorTable: @unchecked Sendable {
         return word * 64 + free.trailingZeroBitCount
     }
 
-    private func reserve(_ index: Int) {
+    private func makeRoom(for index: Int) {
         var count = capacity.load(ordering: .relaxed)
         guard index >= count else { return }
         while count <= index { count *= 2 }

@@ -17,6 +17,7 @@ open class FileSystem: @unchecked Sendable {
 
     /// Mounts of it, in all namespaces; -1 once it is being closed.
     private let mountCount = Atomic<Int>(0)
+    private let wasMounted = Atomic<Bool>(false)
     /// Locks and watches on its inodes.
     let attachments = FileAttachments()
 
@@ -77,10 +78,26 @@ open class FileSystem: @unchecked Sendable {
         return false
     }
 
+    /// A mount stands.
+    final func noteMounted() {
+        wasMounted.store(true, ordering: .releasing)
+    }
+
+    /// A mount could not be made after all. A filesystem that was never mounted can be mounted
+    /// still; of one whose last mount went meanwhile, this was the last.
+    final func undoAttach() {
+        if detach() {
+            callingBack { () throws(Pause) in
+                try self.close()
+            } completion: { _ in
+            }
+        }
+    }
+
     /// Counts one mount less. True if it was the last: the caller closes the filesystem.
     final func detach() -> Bool {
         let left = mountCount.subtract(1, ordering: .acquiringAndReleasing).newValue
-        return left == 0
+        return left == 0 && wasMounted.load(ordering: .acquiring)
             && mountCount.compareExchange(
                 expected: 0, desired: -1, ordering: .acquiringAndReleasing
             ).exchanged

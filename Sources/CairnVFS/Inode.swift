@@ -29,6 +29,8 @@ open class Inode: @unchecked Sendable {
     public let number: UInt64
     public let kind: FileKind
     public let fileSystem: FileSystem
+    /// The same, for checks that count no reference on what all inodes share.
+    @usableFromInline let borrowedFileSystem: Unmanaged<FileSystem>
 
     /// Everyone may search this directory (mode has a+x and no ACL): path walk asks nothing more.
     /// The filesystem keeps it true; false is always safe.
@@ -53,11 +55,38 @@ open class Inode: @unchecked Sendable {
         self.number = number
         self.kind = kind
         self.fileSystem = fileSystem
+        self.borrowedFileSystem = .passUnretained(fileSystem)
+    }
+
+    deinit {
+        if placeStorage != nil {
+            let place = placeStorage
+            placeStorage = nil
+            Place.release(place)
+        }
     }
 
     private static let nextIdentity = Atomic<UInt64>(0)
 
     @inlinable public final var isDirectory: Bool { kind == .directory }
+
+    // MARK: Asking the filesystem
+
+    /// Somebody watches an inode of its filesystem.
+    @inline(__always)
+    final var isWatched: Bool { borrowedFileSystem._withUnsafeGuaranteedRef { $0.isWatched } }
+
+    final var hasCacheableNames: Bool {
+        borrowedFileSystem._withUnsafeGuaranteedRef { $0.namesAreCacheable }
+    }
+
+    /// Tells every observer of its filesystem but the one that caused the change.
+    @inline(__always)
+    final func announce(
+        except origin: (any ChangeObserver)?, _ tell: (any ChangeObserver) -> Void
+    ) {
+        borrowedFileSystem._withUnsafeGuaranteedRef { $0.announce(except: origin, tell) }
+    }
 
     // MARK: Holds
 
@@ -124,7 +153,8 @@ open class Inode: @unchecked Sendable {
     /// would survive a crash.
     open func sync(dataOnly: Bool) throws(Pause) {}
 
-    /// The time of a read, if the policy asks for it to be kept now.
+    /// The time of a read, if the policy asks for it to be kept now. A filesystem that is
+    /// read-only keeps none.
     open func noteAccess(_ policy: AccessTimePolicy) {}
 
     // MARK: Hooks for extended attributes
@@ -355,7 +385,7 @@ public enum AccessTimePolicy: UInt8, Sendable {
         case .relative:
             let access = attributes.accessTime
             return access <= attributes.modificationTime || access <= attributes.changeTime
-                || now.seconds - access.seconds >= 86_400
+                || now.seconds.subtractingReportingOverflow(access.seconds).partialValue >= 86_400
         }
     }
 }

@@ -37,6 +37,10 @@ final class LockWait: Wait, @unchecked Sendable {
         }
     }
 
+    override func abandoned() {
+        _ = table.leave(self)
+    }
+
     deinit {
         table.dropReservation(ticket)
     }

@@ -94,9 +94,10 @@ public final class Mount: @unchecked Sendable {
     private let waitsLock = Lock()
     /// What operations on this mount wait for; guarded by waitsLock.
     private var waits: [ObjectIdentifier: WeakWait] = [:]
+    private var sweepAt = 64
 
     private struct WeakWait {
-        weak var wait: Wait?
+        weak var wait: OperationWait?
     }
 
     /// Nil if the filesystem is being closed.
@@ -108,7 +109,10 @@ public final class Mount: @unchecked Sendable {
         self.root = root
         self.source = source
         self.flagBits = Atomic(flags.rawValue)
-        _ = root.hold()
+        guard root.hold() else {
+            root.fileSystem.undoAttach()
+            return nil
+        }
     }
 
     private static let nextIdentity = Atomic<UInt64>(0)
@@ -142,7 +146,8 @@ public final class Mount: @unchecked Sendable {
     public func drop() {
         let left = useState.subtract(1, ordering: .acquiringAndReleasing).newValue
         if left == 0, isDetached.load(ordering: .acquiring) {
-            closeDetached()
+            // Closing waits for open sections, and may run anything.
+            Epoch.afterSection { self.closeDetached() }
         }
     }
 
@@ -162,39 +167,45 @@ public final class Mount: @unchecked Sendable {
 
     private func closeDetached() {
         guard closeIfUnused() else { return }
-        let closing = MountClosing(self, in: vfs)
-        callingBack { () throws(Pause) in
-            try closing.attempt()
-        } completion: { _ in
-        }
+        MountClosing(self, in: vfs).start()
     }
 
     // MARK: Failing what is in flight
 
-    /// An operation on this mount is about to wait.
-    func register(_ wait: Wait) {
+    /// An operation on this mount is about to wait: gives what it shall wait for instead, which
+    /// `abort` can end without touching others that wait for the same.
+    func registered(_ wait: Wait) -> OperationWait {
+        let own = OperationWait(wait)
         waitsLock.withLock {
-            if waits.count > 64 {
+            if waits.count >= sweepAt {
                 waits = waits.filter { $0.value.wait != nil }
+                sweepAt = max(64, 2 * waits.count)
             }
-            waits[ObjectIdentifier(wait)] = WeakWait(wait: wait)
+            waits[ObjectIdentifier(own)] = WeakWait(wait: own)
         }
-        if hasFailed { wait.finish(.EIO) }
+        if hasFailed { Epoch.afterSection { own.fail(.EIO) } }
+        return own
     }
 
-    /// Every operation that waits, and every one that comes, fails with EIO.
+    /// Every operation that waits, and every one that comes until `endAbort`, fails with EIO.
     func abort() {
         isAborted.store(true, ordering: .sequentiallyConsistent)
         let waiting = waitsLock.withLock { waits.values.compactMap(\.wait) }
         for wait in waiting {
-            wait.finish(.EIO)
+            wait.fail(.EIO)
         }
+    }
+
+    /// The mount stays after all: what comes is served again.
+    func endAbort() {
+        isAborted.store(false, ordering: .sequentiallyConsistent)
     }
 }
 
 /// The end of a mount that nobody can reach any more: the last mount of a filesystem closes it.
+/// Once started it goes on to its end, whoever waits for it.
 final class MountClosing: @unchecked Sendable {
-    // Sendable: used by one driver at a time.
+    // Sendable: used by one driver.
     private let mount: Mount
     private let vfs: VFS
     private var isLast: Bool?
@@ -204,7 +215,19 @@ final class MountClosing: @unchecked Sendable {
         self.vfs = vfs
     }
 
-    func attempt() throws(Pause) {
+    /// Drives the closing by itself. The wait finishes with it, and with its error.
+    @discardableResult
+    func start() -> Wait {
+        let ended = Wait()
+        callingBack { () throws(Pause) in
+            try self.attempt()
+        } completion: { result in
+            if case .failure(let errno) = result { ended.finish(errno) } else { ended.finish() }
+        }
+        return ended
+    }
+
+    private func attempt() throws(Pause) {
         if isLast == nil {
             mount.root.drop()
             isLast = mount.fileSystem.detach()

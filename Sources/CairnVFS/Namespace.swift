@@ -12,8 +12,6 @@ import Synchronization
 public final class Namespace: @unchecked Sendable {
     // Sendable: `lock` guards the fields below it.
     public let vfs: VFS
-    /// For path walk, which counts no references on its way.
-    let dentries: ConcurrentTable<Inode>.Reader
     /// The mount that everything else stands on.
     public let rootMount: Mount
 
@@ -33,8 +31,8 @@ public final class Namespace: @unchecked Sendable {
             throw .EBUSY
         }
         self.vfs = vfs
-        self.dentries = vfs.dentries.reader
         self.rootMount = mount
+        fileSystem.noteMounted()
         mountsByIdentity[mount.identity] = mount
         vfs.add(self)
     }
@@ -75,7 +73,6 @@ public final class Namespace: @unchecked Sendable {
     private func mount(
         root: Inode, at place: Location, source: String, flags: MountFlags
     ) throws(Errno) -> Mount {
-        let place = crossed(place)
         guard root.isDirectory == place.inode.isDirectory else { throw .ENOTDIR }
         guard let mount = Mount(vfs: vfs, root: root, source: source, flags: flags) else {
             throw .EBUSY
@@ -85,10 +82,11 @@ public final class Namespace: @unchecked Sendable {
                 guard !isClosed else { throw .ENOENT }
                 try cover(place, with: mount)
                 mountsByIdentity[mount.identity] = mount
+                mount.fileSystem.noteMounted()
             }
         } catch {
             root.drop()
-            _ = mount.fileSystem.detach()
+            mount.fileSystem.undoAttach()
             throw error
         }
         return mount
@@ -97,9 +95,9 @@ public final class Namespace: @unchecked Sendable {
     /// Moves a mount, with all that stands on it. EINVAL for the root, and for a place below the
     /// mount itself (ELOOP).
     public func move(_ mount: Mount, to place: Location) throws(Errno) {
-        let place = crossed(place)
         guard mount.root.isDirectory == place.inode.isDirectory else { throw .ENOTDIR }
-        try lock.withLock { () throws(Errno) in
+        let uncovered = try lock.withLock { () throws(Errno) in
+            let place = crossed(place)
             guard let old = mount.cover, mountsByIdentity[mount.identity] === mount else {
                 throw .EINVAL
             }
@@ -110,7 +108,9 @@ public final class Namespace: @unchecked Sendable {
             }
             try cover(place, with: mount)
             uncover(old)
+            return old
         }
+        letGo(of: uncovered)
     }
 
     /// Unmounts. EBUSY while something uses it, unless `lazily`: then it and all that stands on it
@@ -118,32 +118,34 @@ public final class Namespace: @unchecked Sendable {
     /// first. Returns what has to be driven to its end for the filesystem to be closed.
     func beginUnmount(
         _ mount: Mount, lazily: Bool = false, force: Bool = false
-    ) throws(Errno) -> MountClosing? {
-        if force { mount.abort() }
-        var detached: [Mount] = []
-        try lock.withLock { () throws(Errno) in
-            guard let place = mount.cover, mountsByIdentity[mount.identity] === mount else {
-                throw .EINVAL
-            }
-            if lazily {
-                detached = subtree(of: mount)
-                for mount in detached {
-                    guard let place = mount.cover else { continue }
-                    mountsByIdentity[mount.identity] = nil
-                    mount.cover = nil
-                    uncover(place)
-                }
-            } else {
-                guard mount.closeIfUnused() else { throw .EBUSY }
-                mountsByIdentity[mount.identity] = nil
-                mount.cover = nil
-                uncover(place)
-            }
+    ) throws(Errno) -> Wait? {
+        if force {
+            // Callbacks of what fails run here, so not under the lock.
+            let isHere = lock.withLock { mount.cover != nil && isListed(mount) }
+            guard isHere else { throw .EINVAL }
+            mount.abort()
         }
+        var detached: [Mount] = []
+        var uncovered: [Location] = []
+        do throws(Errno) {
+            try lock.withLock { () throws(Errno) in
+                guard mount.cover != nil, isListed(mount) else { throw .EINVAL }
+                if !lazily {
+                    guard mount.closeIfUnused() else { throw .EBUSY }
+                }
+                detached = lazily ? subtree(of: mount) : [mount]
+                uncovered = detached.compactMap { take($0) }
+            }
+        } catch {
+            if force { mount.endAbort() }
+            throw error
+        }
+        uncovered.forEach { letGo(of: $0) }
+        guard lazily else { return MountClosing(mount, in: vfs).start() }
         for mount in detached {
             mount.detachLazily()
         }
-        return lazily ? nil : MountClosing(mount, in: vfs)
+        return nil
     }
 
     /// Unmounts, and returns when all is durable and, if it was the last mount of its filesystem,
@@ -151,33 +153,39 @@ public final class Namespace: @unchecked Sendable {
     public func unmount(
         _ mount: Mount, lazily: Bool = false, force: Bool = false
     ) throws(Errno) {
-        let closing = try beginUnmount(mount, lazily: lazily, force: force)
-        try blocking { () throws(Pause) in try closing?.attempt() }
+        if let closed = try beginUnmount(mount, lazily: lazily, force: force) {
+            try blocking(closed)
+        }
+    }
+
+    private func blocking(_ wait: Wait) throws(Errno) {
+        var hasWaited = false
+        try CairnVFS.blocking { () throws(Pause) in
+            if hasWaited { return }
+            hasWaited = true
+            throw .wait(wait)
+        }
     }
 
     /// The end of the namespace: every mount goes, the topmost first. The caller has ended its
     /// processes; what they left open keeps its filesystem until it is closed (as `lazily` does).
     /// Throws the first error, and goes on.
     public func close() throws(Errno) {
+        var uncovered: [Location] = []
         let all: [Mount] = lock.withLock {
             guard !isClosed else { return [] }
             isClosed = true
             let all = mountsByIdentity.values.sorted { $0.identity > $1.identity }
-            mountsByIdentity = [:]
-            for mount in all {
-                guard let place = mount.cover else { continue }
-                mount.cover = nil
-                uncover(place)
-            }
+            uncovered = all.compactMap { take($0) }
             return all
         }
+        uncovered.forEach { letGo(of: $0) }
         vfs.remove(self)
         var failure: Errno?
         for mount in all {
             if mount.closeIfUnused() {
-                let closing = MountClosing(mount, in: vfs)
                 do throws(Errno) {
-                    try blocking { () throws(Pause) in try closing.attempt() }
+                    try blocking(MountClosing(mount, in: vfs).start())
                 } catch {
                     failure = failure ?? error
                 }
@@ -190,25 +198,35 @@ public final class Namespace: @unchecked Sendable {
 
     /// A namespace of its own with the same mounts (CLONE_NEWNS).
     public func copy() throws(Errno) -> Namespace {
-        let originals = mounts
+        let originals = lock.withLock { subtree(of: rootMount).reversed().map { ($0, $0.cover) } }
         let result = try Namespace(
             vfs: vfs, root: rootMount.root.fileSystem, source: rootMount.source,
             flags: rootMount.flags)
         var copies: [UInt64: Mount] = [rootMount.identity: result.rootMount]
-        for original in originals where original !== rootMount {
-            guard let place = cover(of: original), let below = copies[place.mount.identity] else {
-                continue
+        // What stands below comes first, however late it was made.
+        for (original, cover) in originals {
+            guard let cover, let below = copies[cover.mount.identity] else { continue }
+            do throws(Errno) {
+                copies[original.identity] = try result.mount(
+                    root: original.root, at: Location(mount: below, inode: cover.inode),
+                    source: original.source, flags: original.flags)
+            } catch {
+                try? result.close()
+                throw error
             }
-            copies[original.identity] = try result.mount(
-                root: original.root, at: Location(mount: below, inode: place.inode),
-                source: original.source, flags: original.flags)
         }
         return result
     }
 
     // MARK: Under the lock
 
+    private func isListed(_ mount: Mount) -> Bool { mountsByIdentity[mount.identity] === mount }
+
+    /// Covers the place, or what is mounted on it already. EINVAL where the place is not in this
+    /// namespace.
     private func cover(_ place: Location, with mount: Mount) throws(Errno) {
+        let place = crossed(place)
+        guard isListed(place.mount) else { throw .EINVAL }
         guard place.mount.hold() else { throw .ENOENT }
         guard place.inode.hold() else {
             place.mount.drop()
@@ -219,9 +237,23 @@ public final class Namespace: @unchecked Sendable {
         withKey(place.inode) { covers.insert(owner: place.mount.identity, $0, mount) { true } }
     }
 
+    /// Takes the mount out of the table; gives what it covered, to be let go of outside the lock.
+    private func take(_ mount: Mount) -> Location? {
+        mountsByIdentity[mount.identity] = nil
+        guard let place = mount.cover else { return nil }
+        mount.cover = nil
+        uncover(place)
+        return place
+    }
+
     private func uncover(_ place: Location) {
         withKey(place.inode) { _ = covers.remove(owner: place.mount.identity, $0) }
         place.inode.mountsHere.subtract(1, ordering: .sequentiallyConsistent)
+    }
+
+    /// Drops the holds of a place that is not covered any more. Outside the lock: it may be the
+    /// last use of a mount or a file.
+    private func letGo(of place: Location) {
         place.inode.drop()
         place.mount.drop()
     }
@@ -280,7 +312,23 @@ public final class Namespace: @unchecked Sendable {
         guard let above = try place.inode.parentDirectory() ?? place.inode.place?.parent else {
             return place
         }
+        guard try isBelow(place.mount, above) else { throw .failed(.ENOENT) }
         return crossed(Location(mount: place.mount, inode: above))
+    }
+
+    /// Whether a directory is still in the part that the mount shows: a rename may have moved it out
+    /// of what is bound (Linux's path_connected).
+    private func isBelow(_ mount: Mount, _ directory: Inode) throws(Pause) -> Bool {
+        guard mount.root !== mount.fileSystem.root else { return true }
+        var current = directory
+        for _ in 0..<Path.maximumLength {
+            if current === mount.root { return true }
+            guard let above = try current.parentDirectory() ?? current.place?.parent,
+                above !== current
+            else { return false }
+            current = above
+        }
+        return false
     }
 
     /// The path from `root` (the namespace's, if nil) to a directory, or to a name in one; nil if

@@ -239,8 +239,7 @@ private final class NotificationWait: Wait, @unchecked Sendable {
         self.queue = queue
     }
 
-    override func cancel() {
+    override func abandoned() {
         queue?.forget(self)
-        finish(.EINTR)
     }
 }

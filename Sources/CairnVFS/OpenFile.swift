@@ -79,6 +79,8 @@ public final class OpenFile: @unchecked Sendable {
     // Sendable: immutable, or atomic, or guarded by `offsetLock`.
     public let location: Location
     public let inode: Inode
+    /// The location's mount, without counting references.
+    let mount: Unmanaged<Mount>
     /// Never used again in this process: the owner of flock and OFD locks.
     public let identity: UInt64
     let accessMode: UInt32
@@ -104,17 +106,18 @@ public final class OpenFile: @unchecked Sendable {
     /// The location is held by the caller (mount and inode), and passes over to this object.
     init(
         holding location: Location, flags: OpenFlags, opening: Opening?,
-        openedAs: (directory: Inode, name: FileName)?
+        openedAs: (directory: Inode, name: FileName)?, rights: Rights
     ) {
         self.location = location
         self.inode = location.inode
+        self.mount = .passUnretained(location.mount)
         self.identity = OpenFile.nextIdentity.add(1, ordering: .relaxed).newValue
         self.isPathOnly = flags.contains(.path)
         self.accessMode = isPathOnly ? 0 : flags.accessMode
-        self.canRead = !isPathOnly && (accessMode == 0 || accessMode == 2)
-        self.canWrite = !isPathOnly && (accessMode == 1 || accessMode == 2)
+        self.canRead = !isPathOnly && accessMode != 1 && rights.contains(.read)
+        self.canWrite = !isPathOnly && accessMode != 0 && rights.contains(.write)
         self.opening = opening
-        self.rights = .all
+        self.rights = rights
         self.openedAs = openedAs
         self.origin = nil
         self.statusBits = Atomic(
@@ -122,10 +125,12 @@ public final class OpenFile: @unchecked Sendable {
     }
 
     /// A handle on the same description with fewer rights. The origin gets one reference more.
-    init(_ origin: OpenFile, rights: Rights) {
+    /// EBADF if it is closed.
+    init(_ origin: OpenFile, rights: Rights) throws(Errno) {
         let whole = origin.shared
-        whole.retain()
+        try whole.retain()
         self.location = origin.location
+        self.mount = origin.mount
         self.inode = origin.inode
         self.identity = whole.identity
         self.accessMode = origin.accessMode
@@ -146,7 +151,10 @@ public final class OpenFile: @unchecked Sendable {
 
     /// O_APPEND, O_NONBLOCK, O_SYNC, O_DSYNC, O_NOATIME and the access mode.
     public var status: OpenFlags {
-        OpenFlags(rawValue: shared.statusBits.load(ordering: .relaxed))
+        let bits =
+            origin == nil
+            ? statusBits.load(ordering: .relaxed) : shared.statusBits.load(ordering: .relaxed)
+        return OpenFlags(rawValue: bits)
     }
 
     /// F_SETFL.
@@ -167,7 +175,7 @@ public final class OpenFile: @unchecked Sendable {
 
     /// Tells those who watch the file or its directory, by the name it was opened by.
     func tellWatchers(_ event: FileEvent) {
-        guard inode.fileSystem.isWatched else { return }
+        guard inode.isWatched else { return }
         guard let openedAs else { return inode.tellWatchers(event) }
         openedAs.name.withName { inode.tellWatchers(event, in: openedAs.directory, as: $0) }
     }
@@ -176,7 +184,7 @@ public final class OpenFile: @unchecked Sendable {
     /// that it was opened by, unless the file has been found under another since.
     @inline(__always)
     func noteNameIfWatched() {
-        if inode.fileSystem.isWatched { noteName() }
+        if inode.isWatched { noteName() }
     }
 
     @inline(never)
@@ -187,9 +195,20 @@ public final class OpenFile: @unchecked Sendable {
 
     // MARK: References
 
-    func retain() {
-        references.add(1, ordering: .relaxed)
+    /// One descriptor more, or a call that waits. EBADF if the last is closed.
+    func retain() throws(Errno) {
+        var count = references.load(ordering: .relaxed)
+        while count > 0 {
+            let (done, seen) = references.compareExchange(
+                expected: count, desired: count + 1, ordering: .acquiringAndReleasing)
+            if done { return }
+            count = seen
+        }
+        throw .EBADF
     }
+
+    /// The last descriptor is closed, and nobody waits on it.
+    var isClosed: Bool { shared.references.load(ordering: .acquiring) <= 0 }
 
     /// One descriptor less; the last lets go of everything.
     func release() {
@@ -203,5 +222,22 @@ public final class OpenFile: @unchecked Sendable {
         opening?.close()
         inode.drop()
         location.mount.drop()
+    }
+}
+
+/// An open file that a waiting call keeps: its last descriptor may be closed meanwhile, but the
+/// file, its locks and its mount stay until the call is done.
+final class KeptFile {
+    let file: OpenFile
+
+    /// EBADF if it is closed already.
+    init(_ file: OpenFile) throws(Errno) {
+        try file.retain()
+        self.file = file
+    }
+
+    deinit {
+        let file = file
+        Epoch.afterSection { file.release() }
     }
 }

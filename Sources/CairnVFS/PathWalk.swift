@@ -39,11 +39,25 @@ enum LastPart {
     case root
 }
 
+/// What every walk in a namespace starts with, borrowed: made once, so that no walk counts
+/// references on what all share.
+struct WalkGround {
+    let namespace: Unmanaged<Namespace>
+    let dentries: ConcurrentTable<Inode>.Reader
+    let dentryCache: Unmanaged<DentryCache>
+
+    /// Valid while the namespace lives.
+    init(_ namespace: Namespace) {
+        self.namespace = .passUnretained(namespace)
+        dentries = namespace.vfs.dentries.reader
+        dentryCache = .passUnretained(namespace.vfs.dentries)
+    }
+}
+
 struct PathWalk {
     // Borrowed like everything that a walk passes through: copying the walk counts no references.
-    private let namespaceReference: Unmanaged<Namespace>
-    private let credentialsReference: Unmanaged<Credentials>
-    private let dentries: ConcurrentTable<Inode>.Reader
+    private let ground: WalkGround
+    private let credentialsReader: EpochCell<Credentials>.Reader
     let root: BorrowedLocation
     let options: WalkOptions
 
@@ -65,24 +79,30 @@ struct PathWalk {
     private static var maximumLinks: Int { 40 }
 
     init(
-        namespace: Namespace, credentials: Unmanaged<Credentials>, root: BorrowedLocation,
+        _ ground: WalkGround, credentials: EpochCell<Credentials>.Reader, root: BorrowedLocation,
         base: BorrowedLocation, options: WalkOptions
     ) {
-        self.namespaceReference = .passUnretained(namespace)
-        self.credentialsReference = credentials
-        self.dentries = namespace.dentries
+        self.ground = ground
+        self.credentialsReader = credentials
         self.root = root
         self.place = base
         self.options = options
     }
 
-    var namespace: Namespace { namespaceReference.takeUnretainedValue() }
-    var credentials: Credentials { credentialsReference.takeUnretainedValue() }
+    var namespace: Namespace { ground.namespace.takeUnretainedValue() }
+    var credentials: Credentials { credentialsReader.borrowed.takeUnretainedValue() }
+
+    /// EROFS if the place stands on a mount that is read-only.
+    func requireWritable() throws(Pause) {
+        if place.mount._withUnsafeGuaranteedRef({ $0.isReadOnly }) { throw .failed(.EROFS) }
+    }
 
     /// Walks the path. ENOENT for an empty one, ENAMETOOLONG over 4095 bytes, EINVAL with a NUL.
     mutating func run(_ path: UnsafeRawBufferPointer) throws(Pause) {
         defer {
-            if dentryHits > 0 { namespace.vfs.dentries.countHits(dentryHits) }
+            if dentryHits > 0 {
+                ground.dentryCache._withUnsafeGuaranteedRef { $0.countHits(dentryHits) }
+            }
         }
         if path.isEmpty {
             guard options.contains(.emptyIsBase) else { throw .failed(.ENOENT) }
@@ -185,7 +205,7 @@ struct PathWalk {
         up name: Name, in directory: Unmanaged<Inode>
     ) throws(Pause) -> Unmanaged<Inode>? {
         let identity = directory._withUnsafeGuaranteedRef { $0.identity }
-        switch dentries.find(owner: identity, name) {
+        switch ground.dentries.find(owner: identity, name) {
         case .object(let inode):
             dentryHits &+= 1
             return inode
@@ -212,7 +232,7 @@ struct PathWalk {
     /// are told the name by which it was reached.
     @inline(__always)
     func noteNameIfWatched() {
-        if place.inode._withUnsafeGuaranteedRef({ $0.fileSystem.isWatched }) { noteName() }
+        if place.inode._withUnsafeGuaranteedRef({ $0.isWatched }) { noteName() }
     }
 
     @inline(never)

@@ -6,13 +6,32 @@
 
 public import CairnBase
 
-final class Place: Sendable {
-    let parent: Inode
+final class Place: @unchecked Sendable {
+    // Sendable: `parentStorage` changes only when nobody else has this object.
+    private var parentStorage: Inode?
     let name: FileName
 
     init(parent: Inode, name: FileName) {
-        self.parent = parent
+        self.parentStorage = parent
         self.name = name
+    }
+
+    var parent: Inode {
+        guard let parentStorage else { preconditionFailure("a place that was taken apart") }
+        return parentStorage
+    }
+
+    /// Releases a chain of places and the directories that only they keep, one after the other:
+    /// each would release the next in its deinit, and a deep tree would need a deep stack.
+    static func release(_ last: consuming Place?) {
+        var place = last
+        while place != nil, isKnownUniquelyReferenced(&place) {
+            var directory = place?.parentStorage
+            place?.parentStorage = nil
+            guard isKnownUniquelyReferenced(&directory) else { return }
+            place = directory?.placeStorage
+            directory?.placeStorage = nil
+        }
     }
 
     func stands(in directory: Inode, as name: Name) -> Bool {
@@ -27,7 +46,7 @@ extension Inode {
 
     /// A lookup, a creation or a rename led here.
     func noteFound(in directory: Inode, as name: Name) {
-        guard isDirectory || fileSystem.isWatched else { return }
+        guard isDirectory || isWatched else { return }
         let old: Place? = stateLock.withLock {
             if let place = placeStorage, place.stands(in: directory, as: name) { return nil }
             let old = placeStorage

@@ -63,7 +63,7 @@ extension VFS {
         _ moved: Inode, from source: Inode, _ name: Name, to target: Inode, _ newName: Name,
         replaced: Inode?, flags: RenameFlags
     ) {
-        guard source.fileSystem.isWatched else { return }
+        guard source.isWatched else { return }
         tellWatchersOfMove(
             moved, from: source, name, to: target, newName, replaced: replaced, flags: flags)
     }
@@ -112,7 +112,7 @@ extension Inode {
     final func tellWatchers(
         _ event: FileEvent, in directory: Inode? = nil, as name: Name? = nil
     ) {
-        guard fileSystem.isWatched else { return }
+        guard isWatched else { return }
         tellWatchersSlowly(event, in: directory, as: name)
     }
 
@@ -157,7 +157,7 @@ extension Inode {
     /// The last hold went: what watches a file without a name hears of its end.
     @inline(__always)
     final func endWatchesIfUnlinked() {
-        guard fileSystem.isWatched else { return }
+        guard isWatched else { return }
         if let watches = attachment?.watches, watches.endWithLastHold {
             watches.end(with: .deleteSelf)
         }

@@ -23,7 +23,7 @@ extension VFS {
     public func lookup(_ name: Name, in directory: Inode) throws(Pause) -> Inode? {
         switch dentries.find(name, in: directory) {
         case .inode(let inode):
-            if inode.fileSystem.isWatched { inode.noteFound(in: directory, as: name) }
+            if inode.isWatched { inode.noteFound(in: directory, as: name) }
             return inode
         case .absent: return nil
         case .unknown: break
@@ -33,7 +33,7 @@ extension VFS {
         if let found {
             found.noteFound(in: directory, as: name)
         }
-        if directory.fileSystem.namesAreCacheable {
+        if directory.hasCacheableNames {
             dentries.insert(name, in: directory, found, ifStateIs: state)
         }
         return found
@@ -49,7 +49,7 @@ extension VFS {
         inode.noteFound(in: directory, as: name)
         change.leads(to: inode)
         notify(.create, inode, in: directory, as: name)
-        directory.fileSystem.announce(except: caller.origin) {
+        directory.announce(except: caller.origin) {
             $0.nameChanged(name, in: directory)
         }
         return inode
@@ -74,7 +74,7 @@ extension VFS {
         change.leads(to: inode)
         notify(.linked, inode)
         notify(.create, inode, in: directory, as: name)
-        directory.fileSystem.announce(except: caller.origin) {
+        directory.announce(except: caller.origin) {
             $0.nameChanged(name, in: directory)
             $0.attributesChanged(inode)
         }
@@ -106,7 +106,7 @@ extension VFS {
         }
         change.leads(to: nil)
         notify(.delete, victim, in: directory, as: name)
-        directory.fileSystem.announce(except: caller.origin) {
+        directory.announce(except: caller.origin) {
             $0.nameChanged(name, in: directory)
             $0.attributesChanged(victim)
         }
@@ -154,7 +154,7 @@ extension VFS {
         }
         notifyMove(
             moved, from: source, name, to: target, newName, replaced: replaced, flags: flags)
-        source.fileSystem.announce(except: caller.origin) {
+        source.announce(except: caller.origin) {
             $0.nameChanged(name, in: source)
             $0.nameChanged(newName, in: target)
             $0.attributesChanged(moved)
@@ -171,7 +171,7 @@ extension VFS {
     ) throws(Pause) -> Attributes {
         let result = try inode.setAttributes(change, by: caller.credentials)
         notify(change.size != nil ? .modify : .attributes, inode)
-        inode.fileSystem.announce(except: caller.origin) {
+        inode.announce(except: caller.origin) {
             $0.attributesChanged(inode)
             if let size = change.size { $0.dataChanged(inode, offset: size, length: nil) }
         }
@@ -185,7 +185,7 @@ extension VFS {
     ) throws(Pause) {
         try inode.setExtendedAttribute(name, to: value, mode: mode, by: caller.credentials)
         notify(.attributes, inode)
-        inode.fileSystem.announce(except: caller.origin) { $0.attributesChanged(inode) }
+        inode.announce(except: caller.origin) { $0.attributesChanged(inode) }
     }
 
     // MARK: Data
@@ -229,7 +229,7 @@ extension VFS {
         _ inode: Inode, offset: UInt64, length: UInt64?, by caller: Caller
     ) {
         notify(.modify, inode)
-        inode.fileSystem.announce(except: caller.origin) {
+        inode.announce(except: caller.origin) {
             $0.dataChanged(inode, offset: offset, length: length)
             $0.attributesChanged(inode)
         }
@@ -241,6 +241,6 @@ extension VFS {
     public func nameChanged(_ name: Name, in directory: Inode) {
         var change = dentries.beginChange(of: name, in: directory)
         change.end()
-        directory.fileSystem.announce(except: nil) { $0.nameChanged(name, in: directory) }
+        directory.announce(except: nil) { $0.nameChanged(name, in: directory) }
     }
 }

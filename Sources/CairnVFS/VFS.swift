@@ -61,14 +61,14 @@ public final class VFS: @unchecked Sendable {
         lock.withLock { processTable[identifier] }
     }
 
-    /// Gives the process a number that no other has.
-    func add(_ process: Process) -> Int32 {
+    /// Gives the process a number that no other has, before anybody can see it.
+    func add(_ process: Process, number: (Int32) -> Void) {
         lock.withLock {
             repeat {
                 lastProcess = lastProcess == .max ? 1 : lastProcess + 1
             } while processTable[lastProcess] != nil
+            number(lastProcess)
             processTable[lastProcess] = process
-            return lastProcess
         }
     }
 

@@ -34,7 +34,8 @@ open class Wait: @unchecked Sendable {
     private let lock = Lock()
     private var isFinished = false
     private var failure: Errno?
-    private var callbacks: [@Sendable (Errno?) -> Void] = []
+    private var callbacks: [Int: @Sendable (Errno?) -> Void] = [:]
+    private var lastTicket = 0
 
     public init() {}
 
@@ -49,32 +50,72 @@ open class Wait: @unchecked Sendable {
         }
         isFinished = true
         failure = error
-        let waiting = callbacks
-        callbacks = []
+        let waiting = callbacks.sorted { $0.key < $1.key }
+        callbacks = [:]
         lock.unlock()
-        for callback in waiting {
+        for (_, callback) in waiting {
             callback(error)
         }
         return true
     }
 
-    /// Calls `body` exactly once: when this finishes, or now if it has.
-    public final func whenFinished(_ body: @escaping @Sendable (Errno?) -> Void) {
+    /// Calls `body` exactly once: when this finishes, or now if it has. The ticket withdraws it.
+    @discardableResult
+    public final func whenFinished(_ body: @escaping @Sendable (Errno?) -> Void) -> Int {
         lock.lock()
+        lastTicket += 1
+        let ticket = lastTicket
         if !isFinished {
-            callbacks.append(body)
+            callbacks[ticket] = body
             lock.unlock()
-            return
+            return ticket
         }
         let error = failure
         lock.unlock()
         body(error)
+        return ticket
     }
 
-    /// The waiting operation is no longer wanted (a signal, a cancelled task). The default ends
-    /// the wait with EINTR at once; what was being fetched may still arrive and is then dropped.
+    /// Who has this ticket waits no more, and is not called. When nobody is left, `abandoned` is.
+    public final func withdraw(_ ticket: Int) {
+        lock.lock()
+        let body = callbacks.removeValue(forKey: ticket)
+        let isAbandoned = body != nil && callbacks.isEmpty && !isFinished
+        lock.unlock()
+        if isAbandoned { abandoned() }
+    }
+
+    /// Hook: nobody waits any more for this, which has not finished. What is under way may be given
+    /// up, or arrive and be dropped.
+    open func abandoned() {}
+
+    /// The operation that waits is no longer wanted (a signal, a cancelled task): it fails with
+    /// EINTR. Where several operations may wait for one thing, each waits through an
+    /// `OperationWait`, and cancels that.
     open func cancel() {
-        finish(.EINTR)
+        if finish(.EINTR) { abandoned() }
+    }
+}
+
+/// The part that one operation has in a wait: it can fail alone, and leaves the others waiting.
+public final class OperationWait: Wait, @unchecked Sendable {
+    // Sendable: `ticket` is written before anybody else has this object.
+    private let whole: Wait
+    private var ticket = 0
+
+    public init(_ whole: Wait) {
+        self.whole = whole
+        super.init()
+        ticket = whole.whenFinished { error in self.finish(error) }
+    }
+
+    /// Ends this operation's wait with an error. Does nothing if it has ended.
+    public func fail(_ error: Errno) {
+        if finish(error) { whole.withdraw(ticket) }
+    }
+
+    public override func cancel() {
+        fail(.EINTR)
     }
 }
 
@@ -194,7 +235,13 @@ public final class PendingOperation: @unchecked Sendable {
     }
 
     func end() {
-        lock.withLock { waits = [] }
+        // Released outside the lock: what a wait holds may call back as it goes.
+        let kept = lock.withLock {
+            let kept = waits
+            waits = []
+            return kept
+        }
+        _ = kept
     }
 }
 

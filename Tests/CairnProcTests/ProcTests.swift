@@ -131,7 +131,7 @@ struct ProcTests {
 
     @Test("The root lists every report and every process, each once, also in small pieces")
     func listing() throws {
-        let child = process.fork()
+        let child = try process.fork()
         let names = try world.names("/proc")
         #expect(Set(names).count == names.count)
         for name in ["mounts", "locks", "caches", "operations", "operations.json", "memory"] {

@@ -39,7 +39,7 @@ import Testing
         #expect(try p.get(first, 3) == "012")
         #expect(try p.get(second, 3) == "345")
         #expect(try p.get(other, 3) == "012")
-        let child = p.fork()
+        let child = try p.fork()
         #expect(try child.get(first, 2) == "67")
         #expect(try p.get(first, 2) == "89")
         child.exit()
@@ -50,7 +50,7 @@ import Testing
     @Test func execClosesWhatItShould() throws {
         let stays = try p.open("/file", .readOnly)
         let goes = try p.open("/file", [.readOnly, .closeOnExec])
-        let child = p.fork()
+        let child = try p.fork()
         child.exec()
         #expect(try child.get(stays, 1) == "0")
         expect(.EBADF) { () throws(Errno) in _ = try child.get(goes, 1) }

@@ -79,9 +79,9 @@ func expect(
 ) {
     do throws(Errno) {
         try body()
-        Issue.record("no error, but \(errno) was expected: \(what ?? "")", sourceLocation: sourceLocation)
+        Issue.record(
+            "no error, but \(errno) was expected: \(what ?? "")", sourceLocation: sourceLocation)
     } catch {
         #expect(error == errno, what, sourceLocation: sourceLocation)
     }
 }
-

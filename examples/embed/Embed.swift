@@ -27,7 +27,7 @@ struct Embed {
         }
 
         // A child with another user shares the descriptor, and is refused what it may not.
-        let child = process.fork(name: "child")
+        let child = try process.fork(name: "child")
         child.credentials = Credentials(user: 1000, group: 1000)
         _ = try child.seek(file, .start(0))
         print("the child reads: \(try read(file, as: child))", terminator: "")

@@ -23,7 +23,7 @@ extension Process {
     nonisolated(nonsending)
         public func stat(_ descriptor: Descriptor) async throws(Errno) -> Attributes
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.stat) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try file.inode.attributes()
@@ -49,7 +49,7 @@ extension Process {
             _ descriptor: Descriptor
         ) async throws(Errno) -> FileSystemStatistics
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.statfs) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptFileSystemStatistics(.file(file))
@@ -92,7 +92,7 @@ extension Process {
             _ descriptor: Descriptor, _ change: AttributeChange
         ) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.chmod) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), change)
@@ -119,7 +119,7 @@ extension Process {
     nonisolated(nonsending)
         public func chmod(_ descriptor: Descriptor, _ permissions: Permissions) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.chmod) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .permissions(permissions))
@@ -147,7 +147,7 @@ extension Process {
         public func chown(_ descriptor: Descriptor, user: UInt32?, group: UInt32?)
         async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.chown) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .owner(user, group))
@@ -176,7 +176,7 @@ extension Process {
             _ descriptor: Descriptor, access: TimeChange, modification: TimeChange
         ) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.utimens) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .times(access, modification))
@@ -188,7 +188,7 @@ extension Process {
     nonisolated(nonsending)
         public func setFlags(_ descriptor: Descriptor, _ flags: FileFlags) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.setflags) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .flags(flags))
@@ -217,7 +217,7 @@ extension Process {
             _ name: FileName, of descriptor: Descriptor
         ) async throws(Errno) -> [UInt8]
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.getxattr) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptExtendedAttribute(.file(file), name.bytes)
@@ -246,7 +246,7 @@ extension Process {
             of descriptor: Descriptor
         ) async throws(Errno) -> [FileName]
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.listxattr) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptExtendedAttributeList(.file(file))
@@ -276,7 +276,7 @@ extension Process {
             mode: ExtendedAttributeMode = .any
         ) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.setxattr) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSetExtendedAttribute(.file(file), name.bytes, to: value, mode)
@@ -305,7 +305,7 @@ extension Process {
             _ name: FileName, of descriptor: Descriptor
         ) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.removexattr) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptRemoveExtendedAttribute(.file(file), name.bytes)

@@ -10,7 +10,7 @@ extension Process {
             from descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer
         ) async throws(Errno) -> Int
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.read) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptRead(file, into: buffer)
@@ -25,10 +25,11 @@ extension Process {
             at offset: UInt64
         ) async throws(Errno) -> Int
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.read) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptRead(file, into: buffer, at: offset)
+                try file.requirePositions()
+                return try attemptRead(file, into: buffer, at: offset)
             }
         }
     }
@@ -40,7 +41,7 @@ extension Process {
             at offset: UInt64? = nil
         ) async throws(Errno) -> Int
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.read) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptRead(file, into: buffers, at: offset)
@@ -56,7 +57,7 @@ extension Process {
             _ bytes: UnsafeRawBufferPointer, to descriptor: Descriptor
         ) async throws(Errno) -> Int
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         var done: Int?
         return try await runAsync(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
@@ -72,7 +73,7 @@ extension Process {
             _ bytes: UnsafeRawBufferPointer, to descriptor: Descriptor, at offset: UInt64
         ) async throws(Errno) -> Int
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         var done: Int?
         return try await runAsync(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
@@ -88,10 +89,11 @@ extension Process {
             _ buffers: [UnsafeRawBufferPointer], to descriptor: Descriptor, at offset: UInt64? = nil
         ) async throws(Errno) -> Int
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
+        var done: Int?
         return try await runAsync(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWrite(buffers, to: file, at: offset)
+                try attemptWriteAndSync(buffers, to: file, at: offset, &done)
             }
         }
     }
@@ -101,7 +103,7 @@ extension Process {
     nonisolated(nonsending)
         public func seek(_ descriptor: Descriptor, _ seek: Seek) async throws(Errno) -> UInt64
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.seek) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSeek(file, seek)
@@ -113,7 +115,7 @@ extension Process {
     nonisolated(nonsending)
         public func truncate(_ descriptor: Descriptor, to size: UInt64) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.truncate) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptTruncate(file, to: size)
@@ -140,7 +142,7 @@ extension Process {
             _ descriptor: Descriptor, _ mode: AllocateMode, offset: UInt64, length: UInt64
         ) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.fallocate) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptAllocate(file, mode, offset: offset, length: length)
@@ -156,8 +158,8 @@ extension Process {
             at offset: UInt64? = nil, length: Int
         ) async throws(Errno) -> Int
     {
-        var kept: OpenFile?
-        var keptSource: OpenFile?
+        var kept: KeptFile?
+        var keptSource: KeptFile?
         return try await runAsync(.copyFileRange) { () throws(Pause) in
             try withFile(source, keptIn: &keptSource) { (from) throws(Pause) in
                 try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
@@ -172,7 +174,7 @@ extension Process {
     nonisolated(nonsending)
         public func fsync(_ descriptor: Descriptor) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.fsync) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSync(file, dataOnly: false)
@@ -184,7 +186,7 @@ extension Process {
     nonisolated(nonsending)
         public func fdatasync(_ descriptor: Descriptor) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.fdatasync) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSync(file, dataOnly: true)
@@ -196,7 +198,7 @@ extension Process {
     nonisolated(nonsending)
         public func syncFileSystem(_ descriptor: Descriptor) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.syncfs) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSyncFileSystem(file)
@@ -220,7 +222,7 @@ extension Process {
             _ descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer
         ) async throws(Errno) -> Int
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.getdents) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptDirectoryRecords(file, into: buffer)
@@ -235,7 +237,7 @@ extension Process {
             of descriptor: Descriptor, limit: Int = 256
         ) async throws(Errno) -> [ListedEntry]
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.getdents) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptEntries(file, limit: limit)

@@ -33,7 +33,7 @@ extension Process {
     nonisolated(nonsending)
         public func changeDirectory(to descriptor: Descriptor) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.chdir) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChangeDirectory(file)
@@ -58,7 +58,7 @@ extension Process {
             _ descriptor: Descriptor, _ operation: FlockOperation, nonBlocking: Bool = false
         ) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.flock) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptFlock(file, operation, wait: !nonBlocking)
@@ -73,7 +73,7 @@ extension Process {
             ofDescription: Bool = false, wait: Bool = false
         ) async throws(Errno)
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try await runAsync(.lock) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSetLock(
@@ -89,7 +89,7 @@ extension Process {
             ofDescription: Bool = false
         ) async throws(Errno) -> FileLock?
     {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try await runAsync(.lock) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptTestLock(

@@ -18,7 +18,7 @@ extension Process {
 
     /// fstat(2).
     public func stat(_ descriptor: Descriptor) throws(Errno) -> Attributes {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.stat) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try file.inode.attributes()
@@ -40,7 +40,7 @@ extension Process {
     public func fileSystemStatistics(
         _ descriptor: Descriptor
     ) throws(Errno) -> FileSystemStatistics {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.statfs) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptFileSystemStatistics(.file(file))
@@ -75,7 +75,7 @@ extension Process {
 
     /// The same for an open file.
     public func setAttributes(_ descriptor: Descriptor, _ change: AttributeChange) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.chmod) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), change)
@@ -98,7 +98,7 @@ extension Process {
 
     /// fchmod(2).
     public func chmod(_ descriptor: Descriptor, _ permissions: Permissions) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.chmod) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .permissions(permissions))
@@ -121,7 +121,7 @@ extension Process {
 
     /// fchown(2).
     public func chown(_ descriptor: Descriptor, user: UInt32?, group: UInt32?) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.chown) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .owner(user, group))
@@ -146,7 +146,7 @@ extension Process {
     public func setTimes(
         _ descriptor: Descriptor, access: TimeChange, modification: TimeChange
     ) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.utimens) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .times(access, modification))
@@ -156,7 +156,7 @@ extension Process {
 
     /// FS_IOC_SETFLAGS.
     public func setFlags(_ descriptor: Descriptor, _ flags: FileFlags) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.setflags) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .flags(flags))
@@ -181,7 +181,7 @@ extension Process {
     public func extendedAttribute(
         _ name: FileName, of descriptor: Descriptor
     ) throws(Errno) -> [UInt8] {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.getxattr) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptExtendedAttribute(.file(file), name.bytes)
@@ -204,7 +204,7 @@ extension Process {
 
     /// flistxattr(2).
     public func extendedAttributeNames(of descriptor: Descriptor) throws(Errno) -> [FileName] {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.listxattr) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptExtendedAttributeList(.file(file))
@@ -230,7 +230,7 @@ extension Process {
         _ name: FileName, of descriptor: Descriptor, to value: [UInt8],
         mode: ExtendedAttributeMode = .any
     ) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.setxattr) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSetExtendedAttribute(.file(file), name.bytes, to: value, mode)
@@ -253,7 +253,7 @@ extension Process {
 
     /// fremovexattr(2).
     public func removeExtendedAttribute(_ name: FileName, of descriptor: Descriptor) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.removexattr) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptRemoveExtendedAttribute(.file(file), name.bytes)

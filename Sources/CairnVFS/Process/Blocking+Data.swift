@@ -7,7 +7,7 @@ extension Process {
     public func read(
         from descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer
     ) throws(Errno) -> Int {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.read) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptRead(file, into: buffer)
@@ -19,10 +19,11 @@ extension Process {
     public func read(
         from descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(Errno) -> Int {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.read) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptRead(file, into: buffer, at: offset)
+                try file.requirePositions()
+                return try attemptRead(file, into: buffer, at: offset)
             }
         }
     }
@@ -32,7 +33,7 @@ extension Process {
         from descriptor: Descriptor, into buffers: [UnsafeMutableRawBufferPointer],
         at offset: UInt64? = nil
     ) throws(Errno) -> Int {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.read) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptRead(file, into: buffers, at: offset)
@@ -46,7 +47,7 @@ extension Process {
     public func write(
         _ bytes: UnsafeRawBufferPointer, to descriptor: Descriptor
     ) throws(Errno) -> Int {
-        var kept: OpenFile?
+        var kept: KeptFile?
         var done: Int?
         return try run(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
@@ -60,7 +61,7 @@ extension Process {
     public func write(
         _ bytes: UnsafeRawBufferPointer, to descriptor: Descriptor, at offset: UInt64
     ) throws(Errno) -> Int {
-        var kept: OpenFile?
+        var kept: KeptFile?
         var done: Int?
         return try run(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
@@ -74,10 +75,11 @@ extension Process {
     public func write(
         _ buffers: [UnsafeRawBufferPointer], to descriptor: Descriptor, at offset: UInt64? = nil
     ) throws(Errno) -> Int {
-        var kept: OpenFile?
+        var kept: KeptFile?
+        var done: Int?
         return try run(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWrite(buffers, to: file, at: offset)
+                try attemptWriteAndSync(buffers, to: file, at: offset, &done)
             }
         }
     }
@@ -85,7 +87,7 @@ extension Process {
     /// lseek(2). Gives the new offset.
     @discardableResult
     public func seek(_ descriptor: Descriptor, _ seek: Seek) throws(Errno) -> UInt64 {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.seek) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSeek(file, seek)
@@ -95,7 +97,7 @@ extension Process {
 
     /// ftruncate(2).
     public func truncate(_ descriptor: Descriptor, to size: UInt64) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.truncate) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptTruncate(file, to: size)
@@ -118,7 +120,7 @@ extension Process {
     public func allocate(
         _ descriptor: Descriptor, _ mode: AllocateMode, offset: UInt64, length: UInt64
     ) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.fallocate) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptAllocate(file, mode, offset: offset, length: length)
@@ -132,8 +134,8 @@ extension Process {
         from source: Descriptor, at sourceOffset: UInt64? = nil, to descriptor: Descriptor,
         at offset: UInt64? = nil, length: Int
     ) throws(Errno) -> Int {
-        var kept: OpenFile?
-        var keptSource: OpenFile?
+        var kept: KeptFile?
+        var keptSource: KeptFile?
         return try run(.copyFileRange) { () throws(Pause) in
             try withFile(source, keptIn: &keptSource) { (from) throws(Pause) in
                 try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
@@ -146,7 +148,7 @@ extension Process {
     /// fsync(2): returns when the file's data and attributes, and the names that lead to it, would
     /// survive a crash.
     public func fsync(_ descriptor: Descriptor) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.fsync) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSync(file, dataOnly: false)
@@ -156,7 +158,7 @@ extension Process {
 
     /// fdatasync(2).
     public func fdatasync(_ descriptor: Descriptor) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.fdatasync) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSync(file, dataOnly: true)
@@ -166,7 +168,7 @@ extension Process {
 
     /// syncfs(2).
     public func syncFileSystem(_ descriptor: Descriptor) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.syncfs) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSyncFileSystem(file)
@@ -186,7 +188,7 @@ extension Process {
     public func directoryRecords(
         _ descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer
     ) throws(Errno) -> Int {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.getdents) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptDirectoryRecords(file, into: buffer)
@@ -199,7 +201,7 @@ extension Process {
     public func entries(
         of descriptor: Descriptor, limit: Int = 256
     ) throws(Errno) -> [ListedEntry] {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.getdents) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptEntries(file, limit: limit)

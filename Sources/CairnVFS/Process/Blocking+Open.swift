@@ -26,7 +26,7 @@ extension Process {
 
     /// fchdir(2).
     public func changeDirectory(to descriptor: Descriptor) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.chdir) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChangeDirectory(file)
@@ -47,7 +47,7 @@ extension Process {
     public func flock(
         _ descriptor: Descriptor, _ operation: FlockOperation, nonBlocking: Bool = false
     ) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.flock) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptFlock(file, operation, wait: !nonBlocking)
@@ -60,7 +60,7 @@ extension Process {
         _ descriptor: Descriptor, _ kind: FileLock.Kind?, range: LockRange = .whole,
         ofDescription: Bool = false, wait: Bool = false
     ) throws(Errno) {
-        var kept: OpenFile?
+        var kept: KeptFile?
         try run(.lock) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSetLock(
@@ -74,7 +74,7 @@ extension Process {
         _ descriptor: Descriptor, _ kind: FileLock.Kind, range: LockRange = .whole,
         ofDescription: Bool = false
     ) throws(Errno) -> FileLock? {
-        var kept: OpenFile?
+        var kept: KeptFile?
         return try run(.lock) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptTestLock(

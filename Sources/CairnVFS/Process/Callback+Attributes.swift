@@ -26,7 +26,7 @@ extension Process {
         _ descriptor: Descriptor,
         completion: @escaping @Sendable (Result<Attributes, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.stat, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try file.inode.attributes()
@@ -53,7 +53,7 @@ extension Process {
         _ descriptor: Descriptor,
         completion: @escaping @Sendable (Result<FileSystemStatistics, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.statfs, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptFileSystemStatistics(.file(file))
@@ -96,7 +96,7 @@ extension Process {
         _ descriptor: Descriptor, _ change: AttributeChange,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.chmod, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), change)
@@ -125,7 +125,7 @@ extension Process {
         _ descriptor: Descriptor, _ permissions: Permissions,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.chmod, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .permissions(permissions))
@@ -154,7 +154,7 @@ extension Process {
         _ descriptor: Descriptor, user: UInt32?, group: UInt32?,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.chown, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .owner(user, group))
@@ -183,7 +183,7 @@ extension Process {
         _ descriptor: Descriptor, access: TimeChange, modification: TimeChange,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.utimens, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .times(access, modification))
@@ -197,7 +197,7 @@ extension Process {
         _ descriptor: Descriptor, _ flags: FileFlags,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.setflags, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChange(.file(file), .flags(flags))
@@ -226,7 +226,7 @@ extension Process {
         _ name: FileName, of descriptor: Descriptor,
         completion: @escaping @Sendable (Result<[UInt8], Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.getxattr, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptExtendedAttribute(.file(file), name.bytes)
@@ -255,7 +255,7 @@ extension Process {
         of descriptor: Descriptor,
         completion: @escaping @Sendable (Result<[FileName], Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.listxattr, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptExtendedAttributeList(.file(file))
@@ -285,7 +285,7 @@ extension Process {
         mode: ExtendedAttributeMode = .any,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.setxattr, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSetExtendedAttribute(.file(file), name.bytes, to: value, mode)
@@ -314,7 +314,7 @@ extension Process {
         _ name: FileName, of descriptor: Descriptor,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.removexattr, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptRemoveExtendedAttribute(.file(file), name.bytes)

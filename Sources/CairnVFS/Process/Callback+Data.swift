@@ -11,7 +11,7 @@ extension Process {
         from descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer,
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.read, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptRead(file, into: buffer)
@@ -25,10 +25,11 @@ extension Process {
         from descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64,
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.read, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptRead(file, into: buffer, at: offset)
+                try file.requirePositions()
+                return try attemptRead(file, into: buffer, at: offset)
             }
         }
     }
@@ -39,7 +40,7 @@ extension Process {
         from descriptor: Descriptor, into buffers: [UnsafeMutableRawBufferPointer],
         at offset: UInt64? = nil, completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.read, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptRead(file, into: buffers, at: offset)
@@ -54,7 +55,7 @@ extension Process {
         _ bytes: UnsafeRawBufferPointer, to descriptor: Descriptor,
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         var done: Int?
         return submit(.write, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
@@ -69,7 +70,7 @@ extension Process {
         _ bytes: UnsafeRawBufferPointer, to descriptor: Descriptor, at offset: UInt64,
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         var done: Int?
         return submit(.write, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
@@ -84,10 +85,11 @@ extension Process {
         _ buffers: [UnsafeRawBufferPointer], to descriptor: Descriptor, at offset: UInt64? = nil,
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
+        var done: Int?
         return submit(.write, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWrite(buffers, to: file, at: offset)
+                try attemptWriteAndSync(buffers, to: file, at: offset, &done)
             }
         }
     }
@@ -98,7 +100,7 @@ extension Process {
         _ descriptor: Descriptor, _ seek: Seek,
         completion: @escaping @Sendable (Result<UInt64, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.seek, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSeek(file, seek)
@@ -112,7 +114,7 @@ extension Process {
         _ descriptor: Descriptor, to size: UInt64,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.truncate, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptTruncate(file, to: size)
@@ -139,7 +141,7 @@ extension Process {
         _ descriptor: Descriptor, _ mode: AllocateMode, offset: UInt64, length: UInt64,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.fallocate, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptAllocate(file, mode, offset: offset, length: length)
@@ -155,8 +157,8 @@ extension Process {
         at offset: UInt64? = nil, length: Int,
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
-        var keptSource: OpenFile? = try descriptors.get(source)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
+        var keptSource: KeptFile? = try KeptFile(try descriptors.get(source))
         return submit(.copyFileRange, completion) { [self] () throws(Pause) in
             try withFile(source, keptIn: &keptSource) { (from) throws(Pause) in
                 try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
@@ -172,7 +174,7 @@ extension Process {
     public func submitFsync(
         _ descriptor: Descriptor, completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.fsync, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSync(file, dataOnly: false)
@@ -185,7 +187,7 @@ extension Process {
     public func submitFdatasync(
         _ descriptor: Descriptor, completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.fdatasync, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSync(file, dataOnly: true)
@@ -198,7 +200,7 @@ extension Process {
     public func submitSyncFileSystem(
         _ descriptor: Descriptor, completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.syncfs, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSyncFileSystem(file)
@@ -223,7 +225,7 @@ extension Process {
         _ descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer,
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.getdents, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptDirectoryRecords(file, into: buffer)
@@ -238,7 +240,7 @@ extension Process {
         of descriptor: Descriptor, limit: Int = 256,
         completion: @escaping @Sendable (Result<[ListedEntry], Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.getdents, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptEntries(file, limit: limit)

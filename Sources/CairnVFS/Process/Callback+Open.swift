@@ -36,7 +36,7 @@ extension Process {
     public func submitChangeDirectory(
         to descriptor: Descriptor, completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.chdir, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptChangeDirectory(file)
@@ -62,7 +62,7 @@ extension Process {
         _ descriptor: Descriptor, _ operation: FlockOperation, nonBlocking: Bool = false,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.flock, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptFlock(file, operation, wait: !nonBlocking)
@@ -77,7 +77,7 @@ extension Process {
         ofDescription: Bool = false, wait: Bool = false,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.lock, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptSetLock(
@@ -93,7 +93,7 @@ extension Process {
         ofDescription: Bool = false,
         completion: @escaping @Sendable (Result<FileLock?, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
-        var kept: OpenFile? = try descriptors.get(descriptor)
+        var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         return submit(.lock, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptTestLock(

@@ -20,8 +20,8 @@ extension Process {
         case .path(let path, let directory, let follow):
             var options: WalkOptions = .emptyIsBase
             if follow { options.insert(.follow) }
-            return try walk(path, at: directory, options) { (walk, credentials) throws(Pause) in
-                try body(walk.place.retained, credentials)
+            return try walk(path, at: directory, options) { (walk) throws(Pause) in
+                try body(walk.place.retained, walk.credentials)
             }
         }
     }
@@ -32,7 +32,7 @@ extension Process {
     func attemptStat(
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ options: WalkOptions
     ) throws(Pause) -> Attributes {
-        try walk(path, at: directory, options) { (walk, _) throws(Pause) in
+        try walk(path, at: directory, options) { (walk) throws(Pause) in
             try walk.place.inode.takeUnretainedValue().attributes()
         }
     }
@@ -43,7 +43,8 @@ extension Process {
     ) throws(Pause) {
         guard wanted.isSubset(of: [.read, .write, .execute]) else { throw .failed(.EINVAL) }
         let options: WalkOptions = follow ? [.follow, .emptyIsBase] : .emptyIsBase
-        try walk(path, at: directory, options) { (walk, credentials) throws(Pause) in
+        try walk(path, at: directory, options) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             let place = walk.place.retained
             guard !wanted.isEmpty else { return }
             if wanted.contains(.execute), place.inode.kind == .regular,
@@ -72,12 +73,24 @@ extension Process {
 
     // MARK: Changing
 
-    /// chmod, chown, utimensat and flags.
-    func attemptChange(_ subject: Subject, _ change: AttributeChange) throws(Pause) {
-        if case .file(let file) = subject {
+    /// EACCES if the handle that is the subject, by its number or by an empty path, may not be
+    /// used for changing attributes; EBADF for a number that was opened with O_PATH.
+    private func requireChanging(_ subject: Subject) throws(Pause) {
+        switch subject {
+        case .file(let file):
             guard !file.isPathOnly else { throw .failed(.EBADF) }
             try file.requireRight(.changeAttributes)
+        case .path(let path, let directory, _):
+            guard path.isEmpty else { return }
+            if !rights(of: path, at: directory).contains(.changeAttributes) {
+                throw .failed(.EACCES)
+            }
         }
+    }
+
+    /// chmod, chown, utimensat and flags.
+    func attemptChange(_ subject: Subject, _ change: AttributeChange) throws(Pause) {
+        try requireChanging(subject)
         try withSubject(subject) { (place, credentials) throws(Pause) in
             try requireWritable(place.mount)
             if change.permissions != nil, place.inode.kind == .symbolicLink {
@@ -161,10 +174,7 @@ extension Process {
         _ subject: Subject, _ name: [UInt8], to value: UnsafeRawBufferPointer?,
         _ mode: ExtendedAttributeMode
     ) throws(Pause) {
-        if case .file(let file) = subject {
-            guard !file.isPathOnly else { throw .failed(.EBADF) }
-            try file.requireRight(.changeAttributes)
-        }
+        try requireChanging(subject)
         let space = try AttributeSpace(name)
         if let value, value.count > 65536 { throw .failed(.E2BIG) }
         try withSubject(subject) { (place, credentials) throws(Pause) in

@@ -38,8 +38,10 @@ extension Process {
     }
 
     func noteAccess(to file: OpenFile) {
-        guard !file.status.contains(.noAccessTime), !file.location.mount.isReadOnly else { return }
-        file.inode.noteAccess(file.location.mount.flags.accessTimePolicy(for: file.inode.kind))
+        guard !file.status.contains(.noAccessTime) else { return }
+        let flags = file.mount._withUnsafeGuaranteedRef { $0.flags }
+        guard !flags.contains(.readOnly) else { return }
+        file.inode.noteAccess(flags.accessTimePolicy(for: file.inode.kind))
     }
 
     /// read(2): at the offset, which moves in one step with the data.
@@ -49,7 +51,7 @@ extension Process {
         let shared = file.shared
         return try shared.offsetLock.withLock { () throws(Pause) in
             let count = try attemptRead(file, into: buffer, at: shared.offsetStorage)
-            shared.offsetStorage += UInt64(count)
+            shared.offsetStorage = min(shared.offsetStorage + UInt64(count), UInt64(Int64.max))
             return count
         }
     }
@@ -92,7 +94,8 @@ extension Process {
         let shared = file.shared
         return try shared.offsetLock.withLock { () throws(Pause) in
             let written = try attemptWrite(bytes, to: file, at: shared.offsetStorage)
-            shared.offsetStorage = written.offset + UInt64(written.count)
+            shared.offsetStorage = min(
+                written.offset + UInt64(written.count), UInt64(Int64.max))
             return written.count
         }
     }
@@ -125,7 +128,8 @@ extension Process {
             let (base, distance): (Int64, Int64)
             switch seek {
             case .start(let offset): (base, distance) = (0, offset)
-            case .current(let offset): (base, distance) = (Int64(shared.offsetStorage), offset)
+            case .current(let offset):
+                (base, distance) = (Int64(clamping: shared.offsetStorage), offset)
             case .end(let offset):
                 if file.inode.isDirectory { throw .failed(.EINVAL) }
                 (base, distance) = (Int64(clamping: try file.inode.attributes().size), offset)
@@ -165,7 +169,8 @@ extension Process {
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, to size: UInt64
     ) throws(Pause) {
         guard size <= UInt64(Int64.max) else { throw .failed(.EINVAL) }
-        try walk(path, at: directory, .follow) { (walk, credentials) throws(Pause) in
+        try walk(path, at: directory, .follow) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             let place = walk.place.retained
             if place.inode.isDirectory { throw .failed(.EISDIR) }
             guard place.inode.kind == .regular else { throw .failed(.EINVAL) }
@@ -182,8 +187,9 @@ extension Process {
     func attemptAllocate(
         _ file: OpenFile, _ mode: AllocateMode, offset: UInt64, length: UInt64
     ) throws(Pause) {
-        guard length > 0, offset <= UInt64(Int64.max) else { throw .failed(.EINVAL) }
-        guard offset + length <= UInt64(Int64.max) else { throw .failed(.EFBIG) }
+        let limit = UInt64(Int64.max)
+        guard length > 0, length <= limit, offset <= limit else { throw .failed(.EINVAL) }
+        guard length <= limit - offset else { throw .failed(.EFBIG) }
         guard file.canWrite else { throw .failed(file.refusal(of: .write)) }
         if file.inode.isDirectory { throw .failed(.EISDIR) }
         guard file.inode.kind == .regular else { throw .failed(.ENODEV) }
@@ -269,6 +275,11 @@ extension OpenFile {
     /// if it was never opened for that.
     func refusal(of right: Rights) -> Errno {
         rights.contains(right) ? .EBADF : .EACCES
+    }
+
+    /// ESPIPE for what has no positions: pread, pwrite and their like.
+    func requirePositions() throws(Pause) {
+        if let opening, !opening.isSeekable { throw .failed(.ESPIPE) }
     }
 
     func requireRight(_ right: Rights) throws(Pause) {

@@ -8,13 +8,15 @@ extension Process {
     func run<Value>(
         _ call: SystemCall, _ attempt: () throws(Pause) -> Value
     ) throws(Errno) -> Value {
-        let start = vfs.statistics.begin(call)
+        let start = statistics._withUnsafeGuaranteedRef { $0.begin(call) }
         do throws(Errno) {
             let value = try blocking(attempt)
-            vfs.statistics.end(call, startedAt: start)
+            if start != 0 {
+                statistics._withUnsafeGuaranteedRef { $0.end(call, startedAt: start) }
+            }
             return value
         } catch {
-            vfs.statistics.failed(call)
+            statistics._withUnsafeGuaranteedRef { $0.failed(call) }
             throw error
         }
     }

@@ -2,9 +2,10 @@
 
 public import CairnBase
 
-/// An unmount that has left the namespace and waits for its filesystem to be closed.
+/// An unmount that has left the namespace, and goes on by itself.
 struct UnmountProgress {
-    var closing: MountClosing?
+    /// Finishes when the filesystem is closed, with the error of closing it; nil: nobody waits.
+    var closed: Wait?
 }
 
 extension Process {
@@ -13,12 +14,12 @@ extension Process {
     }
 
     private func place(_ path: UnsafeRawBufferPointer) throws(Pause) -> Location {
-        try walk(path, at: .workingDirectory, .follow) { (walk, _) throws(Pause) in
+        try walk(path, at: .workingDirectory, .follow) { (walk) throws(Pause) in
             walk.place.retained
         }
     }
 
-    private func act<Value>(_ body: () throws(Errno) -> Value) throws(Pause) -> Value {
+    func act<Value>(_ body: () throws(Errno) -> Value) throws(Pause) -> Value {
         do throws(Errno) {
             return try body()
         } catch {
@@ -60,15 +61,14 @@ extension Process {
         _ path: UnsafeRawBufferPointer, lazily: Bool, force: Bool,
         _ progress: inout UnmountProgress?
     ) throws(Pause) {
-        if progress == nil {
-            try requireAdministrator()
-            let place = try place(path)
-            guard place.inode === place.mount.root else { throw .failed(.EINVAL) }
-            let closing = try act { () throws(Errno) in
-                try namespace.beginUnmount(place.mount, lazily: lazily, force: force)
-            }
-            progress = UnmountProgress(closing: closing)
+        if progress != nil { return }
+        try requireAdministrator()
+        let place = try place(path)
+        guard place.inode === place.mount.root else { throw .failed(.EINVAL) }
+        let closed = try act { () throws(Errno) in
+            try namespace.beginUnmount(place.mount, lazily: lazily, force: force)
         }
-        try progress?.closing?.attempt()
+        progress = UnmountProgress(closed: closed)
+        if let closed { throw .wait(closed) }
     }
 }

@@ -5,21 +5,22 @@ public import CairnBase
 extension Process {
     /// mkdir(2), mknod(2) and symlink(2): one new name.
     func attemptMake(
-        _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ node: NewNode
+        _ path: UnsafeRawBufferPointer, at base: Descriptor, _ node: NewNode
     ) throws(Pause) {
-        try walk(path, at: directory, .parent) { (walk, credentials) throws(Pause) in
+        try walk(path, at: base, .parent) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             guard walk.lastPart == .name else { throw .failed(.EEXIST) }
-            let place = walk.place.retained
+            let directory = walk.place.inode.takeUnretainedValue()
             let name = Name(walk.lastName)
-            if try vfs.lookup(name, in: place.inode) != nil { throw .failed(.EEXIST) }
+            if try vfs.lookup(name, in: directory) != nil { throw .failed(.EEXIST) }
             if walk.hasTrailingSlash, node.kind != .directory { throw .failed(.ENOENT) }
-            try requireWritable(place.mount)
-            try place.inode.requireAccess([.write, .execute], by: credentials)
+            try walk.requireWritable()
+            try directory.requireAccess([.write, .execute], by: credentials)
             if node.kind.isDevice, !credentials.has(.makeDevices) { throw .failed(.EPERM) }
             var node = node
             node.permissions.formIntersection(.all)
             node.umask = currentUmask
-            _ = try vfs.create(name, in: place.inode, node, by: Caller(credentials))
+            _ = try vfs.create(name, in: directory, node, by: Caller(credentials))
         }
     }
 
@@ -51,9 +52,10 @@ extension Process {
     ) throws(Pause) {
         var options: WalkOptions = follow ? .follow : []
         if emptyIsBase { options.insert(.emptyIsBase) }
-        try walk(source, at: sourceDirectory, options) { (first, credentials) throws(Pause) in
+        try walk(source, at: sourceDirectory, options) { (first) throws(Pause) in
+            let credentials = first.credentials
             let origin = first.place.retained
-            try walk(path, at: directory, .parent) { (walk, _) throws(Pause) in
+            try walk(path, at: directory, .parent) { (walk) throws(Pause) in
                 guard walk.lastPart == .name else { throw .failed(.EEXIST) }
                 let place = walk.place.retained
                 let name = Name(walk.lastName)
@@ -76,26 +78,27 @@ extension Process {
     func attemptRemove(
         _ path: UnsafeRawBufferPointer, at base: Descriptor, directory isDirectory: Bool
     ) throws(Pause) {
-        try walk(path, at: base, .parent) { (walk, credentials) throws(Pause) in
+        try walk(path, at: base, .parent) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             switch walk.lastPart {
             case .name: break
             case .dot: throw .failed(isDirectory ? .EINVAL : .EISDIR)
             case .dotDot: throw .failed(isDirectory ? .ENOTEMPTY : .EISDIR)
             case .root: throw .failed(isDirectory ? .EBUSY : .EISDIR)
             }
-            let place = walk.place.retained
+            let directory = walk.place.inode.takeUnretainedValue()
             let name = Name(walk.lastName)
-            guard let victim = try vfs.lookup(name, in: place.inode) else {
+            guard let victim = try vfs.lookup(name, in: directory) else {
                 throw .failed(.ENOENT)
             }
             if walk.hasTrailingSlash, !victim.isDirectory { throw .failed(.ENOTDIR) }
-            try requireWritable(place.mount)
-            try place.inode.requireRemoval(of: victim, by: credentials)
+            try walk.requireWritable()
+            try directory.requireRemoval(of: victim, by: credentials)
             if victim.isDirectory != isDirectory {
                 throw .failed(isDirectory ? .ENOTDIR : .EISDIR)
             }
             try vfs.remove(
-                name, in: place.inode, directory: isDirectory, expecting: victim,
+                name, in: directory, directory: isDirectory, expecting: victim,
                 by: Caller(credentials))
         }
     }
@@ -108,9 +111,10 @@ extension Process {
         guard flags.isSubset(of: [.noReplace, .exchange]),
             flags != [.noReplace, .exchange]
         else { throw .failed(.EINVAL) }
-        try walk(path, at: base, .parent) { (first, credentials) throws(Pause) in
+        try walk(path, at: base, .parent) { (first) throws(Pause) in
+            let credentials = first.credentials
             let source = first.place.retained
-            try walk(newPath, at: newBase, .parent) { (second, _) throws(Pause) in
+            try walk(newPath, at: newBase, .parent) { (second) throws(Pause) in
                 let target = second.place.retained
                 guard source.mount === target.mount else { throw .failed(.EXDEV) }
                 guard first.lastPart == .name else { throw .failed(.EBUSY) }
@@ -166,7 +170,7 @@ extension Process {
     func attemptReadLink(
         _ path: UnsafeRawBufferPointer, at directory: Descriptor
     ) throws(Pause) -> [UInt8] {
-        try walk(path, at: directory, .emptyIsBase) { (walk, _) throws(Pause) in
+        try walk(path, at: directory, .emptyIsBase) { (walk) throws(Pause) in
             let inode = walk.place.inode.takeUnretainedValue()
             guard inode.kind == .symbolicLink else {
                 throw .failed(path.isEmpty ? .ENOENT : .EINVAL)

@@ -8,8 +8,38 @@ extension Process {
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ flags: OpenFlags,
         _ permissions: Permissions
     ) throws(Pause) -> Descriptor {
+        // The number comes first: nothing may fail for want of one after a file was made or cut.
+        let target = try OpenTarget(
+            number: act { () throws(Errno) in try descriptors.reserve() },
+            rights: rights(of: path, at: directory))
+        do throws(Pause) {
+            return try attemptOpen(path, at: directory, flags, permissions, target)
+        } catch {
+            descriptors.giveBack(target.number)
+            throw error
+        }
+    }
+
+    /// What a call of open has before it starts.
+    private struct OpenTarget {
+        var number: Descriptor
+        /// Of the handle that the path starts at: the new one has no more.
+        var rights: Rights
+    }
+
+    private func attemptOpen(
+        _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ flags: OpenFlags,
+        _ permissions: Permissions, _ target: OpenTarget
+    ) throws(Pause) -> Descriptor {
+        if flags.accessMode != 1, !flags.contains(.path), !target.rights.contains(.read) {
+            throw .failed(.EACCES)
+        }
+        if flags.accessMode != 0 || flags.contains(.truncate), !target.rights.contains(.write) {
+            throw .failed(.EACCES)
+        }
         if flags.contains(.temporary) {
-            return try attemptOpenTemporary(path, at: directory, flags, permissions)
+            guard target.rights.contains(.changeNames) else { throw .failed(.EACCES) }
+            return try attemptOpenTemporary(path, at: directory, flags, permissions, target)
         }
         guard flags.accessMode != 3 else { throw .failed(.EINVAL) }
         guard !flags.contains(.create) || !flags.contains(.directory) || flags.contains(.path)
@@ -19,9 +49,10 @@ extension Process {
         if creates { options.insert(.mayBeMissing) }
         let isExclusive = creates && flags.contains(.exclusive)
         if !flags.contains(.noFollow), !isExclusive { options.insert(.follow) }
-        return try walk(path, at: directory, options) { (walk, credentials) throws(Pause) in
+        return try walk(path, at: directory, options) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             if walk.isMissing {
-                return try openNew(walk, flags, permissions, credentials)
+                return try openNew(walk, flags, permissions, credentials, target)
             }
             if isExclusive { throw .failed(.EEXIST) }
             let place = walk.place.retained
@@ -29,17 +60,17 @@ extension Process {
             let name =
                 place.inode.isDirectory || walk.lastPart != .name
                 ? nil : walk.openedName
-            return try openExisting(place, openedAs: name, flags, credentials)
+            return try openExisting(place, openedAs: name, flags, credentials, target)
         }
     }
 
     private func openNew(
         _ walk: borrowing PathWalk, _ flags: OpenFlags, _ permissions: Permissions,
-        _ credentials: Credentials
+        _ credentials: Credentials, _ target: OpenTarget
     ) throws(Pause) -> Descriptor {
         if walk.hasTrailingSlash { throw .failed(.EISDIR) }
+        try walk.requireWritable()
         let directory = walk.place.retained
-        try requireWritable(directory.mount)
         try directory.inode.requireAccess([.write, .execute], by: credentials)
         let name = Name(walk.lastName)
         let node = NewNode(
@@ -57,17 +88,17 @@ extension Process {
         // A new file is open to its maker whatever its mode says.
         return try install(
             Location(mount: directory.mount, inode: inode),
-            openedAs: (directory.inode, name.owned), flags, credentials)
+            openedAs: (directory.inode, name.owned), flags, credentials, target)
     }
 
     private func openExisting(
         _ place: Location, openedAs name: (directory: Inode, name: FileName)?, _ flags: OpenFlags,
-        _ credentials: Credentials
+        _ credentials: Credentials, _ target: OpenTarget
     ) throws(Pause) -> Descriptor {
         let inode = place.inode
         if flags.contains(.directory), !inode.isDirectory { throw .failed(.ENOTDIR) }
         if flags.contains(.path) {
-            return try install(place, openedAs: name, flags, credentials)
+            return try install(place, openedAs: name, flags, credentials, target)
         }
         if inode.kind == .symbolicLink { throw .failed(.ELOOP) }
         let writes = flags.accessMode != 0
@@ -89,7 +120,7 @@ extension Process {
             try inode.requireChange(&change, by: credentials)
             try vfs.setAttributes(of: inode, change, by: Caller(credentials))
         }
-        return try install(place, openedAs: name, flags, credentials)
+        return try install(place, openedAs: name, flags, credentials, target)
     }
 
     /// may_open: append-only files and O_NOATIME.
@@ -110,10 +141,11 @@ extension Process {
 
     private func attemptOpenTemporary(
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ flags: OpenFlags,
-        _ permissions: Permissions
+        _ permissions: Permissions, _ target: OpenTarget
     ) throws(Pause) -> Descriptor {
         guard flags.accessMode == 1 || flags.accessMode == 2 else { throw .failed(.EINVAL) }
-        return try walk(path, at: directory, .follow) { (walk, credentials) throws(Pause) in
+        return try walk(path, at: directory, .follow) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             let place = walk.place.retained
             guard place.inode.isDirectory else { throw .failed(.ENOTDIR) }
             try requireWritable(place.mount)
@@ -126,14 +158,15 @@ extension Process {
                 by: Caller(credentials))
             defer { inode.drop() }
             return try install(
-                Location(mount: place.mount, inode: inode), openedAs: nil, flags, credentials)
+                Location(mount: place.mount, inode: inode), openedAs: nil, flags, credentials,
+                target)
         }
     }
 
-    /// Makes the description and gives it the lowest free number.
+    /// Makes the description and enters it at its number.
     private func install(
         _ place: Location, openedAs name: (directory: Inode, name: FileName)?, _ flags: OpenFlags,
-        _ credentials: Credentials
+        _ credentials: Credentials, _ target: OpenTarget
     ) throws(Pause) -> Descriptor {
         guard place.mount.hold() else { throw .failed(.ESTALE) }
         guard place.inode.hold() else {
@@ -144,12 +177,14 @@ extension Process {
             let opening =
                 flags.contains(.path)
                 ? nil : try place.inode.open(writing: flags.accessMode != 0, by: credentials)
-            let file = OpenFile(holding: place, flags: flags, opening: opening, openedAs: name)
+            let file = OpenFile(
+                holding: place, flags: flags, opening: opening, openedAs: name,
+                rights: target.rights)
             do throws(Errno) {
-                let descriptor = try descriptors.insert(
-                    file, closeOnExec: flags.contains(.closeOnExec))
+                try descriptors.fill(
+                    target.number, with: file, closeOnExec: flags.contains(.closeOnExec))
                 if !flags.contains(.path) { file.tellWatchers(.open) }
-                return descriptor
+                return target.number
             } catch {
                 opening?.close()
                 throw .failed(error)
@@ -177,7 +212,7 @@ extension Process {
         _ descriptor: Descriptor, from minimum: Int32 = 0, closeOnExec: Bool = false
     ) throws(Errno) -> Descriptor {
         let file = try descriptors.get(descriptor)
-        file.retain()
+        try file.retain()
         do throws(Errno) {
             return try descriptors.insert(file, from: Int(minimum), closeOnExec: closeOnExec)
         } catch {
@@ -194,7 +229,7 @@ extension Process {
     ) throws(Errno) -> Descriptor {
         let file = try descriptors.get(descriptor)
         if descriptor == target { return target }
-        file.retain()
+        try file.retain()
         do throws(Errno) {
             if let old = try descriptors.replace(target, with: file, closeOnExec: closeOnExec) {
                 closed(old)
@@ -211,7 +246,7 @@ extension Process {
     public func duplicate(
         _ descriptor: Descriptor, limitingTo rights: Rights
     ) throws(Errno) -> Descriptor {
-        let limited = OpenFile(try descriptors.get(descriptor), rights: rights)
+        let limited = try OpenFile(try descriptors.get(descriptor), rights: rights)
         do throws(Errno) {
             return try descriptors.insert(limited, closeOnExec: false)
         } catch {
@@ -224,7 +259,7 @@ extension Process {
     public func send(
         _ descriptor: Descriptor, to receiver: Process, limitingTo rights: Rights = .all
     ) throws(Errno) -> Descriptor {
-        let limited = OpenFile(try descriptors.get(descriptor), rights: rights)
+        let limited = try OpenFile(try descriptors.get(descriptor), rights: rights)
         do throws(Errno) {
             return try receiver.descriptors.insert(limited, closeOnExec: false)
         } catch {

@@ -7,7 +7,8 @@ extension Process {
 
     /// chdir(2).
     func attemptChangeDirectory(_ path: UnsafeRawBufferPointer) throws(Pause) {
-        try walk(path, at: .workingDirectory, .follow) { (walk, credentials) throws(Pause) in
+        try walk(path, at: .workingDirectory, .follow) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             try moveTo(walk.place.retained, by: credentials) { (place) throws(Errno) in
                 try setWorkingDirectory(place)
             }
@@ -24,7 +25,8 @@ extension Process {
 
     /// chroot(2).
     func attemptChangeRoot(_ path: UnsafeRawBufferPointer) throws(Pause) {
-        try walk(path, at: .workingDirectory, .follow) { (walk, credentials) throws(Pause) in
+        try walk(path, at: .workingDirectory, .follow) { (walk) throws(Pause) in
+            let credentials = walk.credentials
             guard credentials.has(.administer) else { throw .failed(.EPERM) }
             try moveTo(walk.place.retained, by: credentials) { (place) throws(Errno) in
                 try setRoot(place)
@@ -76,6 +78,14 @@ extension Process {
         try file.requireRight(.lock)
         try file.inode.setFlock(
             operation, owner: .description(file.identity), processID: identifier, wait: wait)
+        try requireOpen(file, owner: .description(file.identity))
+    }
+
+    /// A lock that was granted after the last close, which gave back what there was then, goes.
+    private func requireOpen(_ file: OpenFile, owner: LockOwner) throws(Pause) {
+        guard file.isClosed else { return }
+        file.inode.releaseLocks(of: owner)
+        throw .failed(.EBADF)
     }
 
     private func owner(of file: OpenFile, ofDescription: Bool) -> LockOwner {
@@ -100,6 +110,7 @@ extension Process {
             try file.inode.unlock(range, owner: owner)
             throw .failed(.EBADF)
         }
+        if ofDescription { try requireOpen(file, owner: owner) }
     }
 
     /// F_GETLK and F_OFD_GETLK.

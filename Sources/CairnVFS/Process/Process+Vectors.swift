@@ -12,57 +12,74 @@ struct SyncProgress {
 extension Process {
     // MARK: Vectors
 
-    /// readv(2) and preadv(2): fills one buffer after the other, as one step. A wait after the
-    /// first bytes ends the call with what there is.
+    /// IOV_MAX
+    private static var maximumParts: Int { 1024 }
+    /// So much of a vector is written as one; more is a partial write.
+    private static var maximumGather: Int { 16 << 20 }
+
+    /// readv(2) and preadv(2): fills one buffer after the other. A wait after the first bytes ends
+    /// the call with what there is.
     func attemptRead(
         _ file: OpenFile, into buffers: [UnsafeMutableRawBufferPointer], at offset: UInt64?
     ) throws(Pause) -> Int {
-        try transfer(file, buffers.map(\.count), at: offset) { (index, at) throws(Pause) in
-            try (attemptRead(file, into: buffers[index], at: at), at)
-        }
-    }
-
-    /// writev(2) and pwritev(2).
-    func attemptWrite(
-        _ buffers: [UnsafeRawBufferPointer], to file: OpenFile, at offset: UInt64?
-    ) throws(Pause) -> Int {
-        try transfer(file, buffers.map(\.count), at: offset) { (index, at) throws(Pause) in
-            let written = try attemptWrite(buffers[index], to: file, at: at)
-            return (written.count, written.offset)
-        }
-    }
-
-    /// Moves one buffer after the other with `move`, which gives the count and the offset where
-    /// that began. With no offset given, the descriptor's is used, and moves on.
-    private func transfer(
-        _ file: OpenFile, _ counts: [Int], at offset: UInt64?,
-        _ move: (Int, UInt64) throws(Pause) -> (Int, UInt64)
-    ) throws(Pause) -> Int {
-        // IOV_MAX
-        guard counts.count <= 1024 else { throw .failed(.EINVAL) }
-        func all(from start: UInt64) throws(Pause) -> (total: Int, end: UInt64) {
-            var total = 0
-            var position = start
-            for (index, count) in counts.enumerated() where count > 0 || counts.count == 1 {
-                do throws(Pause) {
-                    let (moved, began) = try move(index, position)
-                    total += moved
-                    position = began + UInt64(moved)
-                    if moved < count { break }
-                } catch {
-                    if total > 0 { break }
-                    throw error
-                }
+        guard buffers.count <= Self.maximumParts else { throw .failed(.EINVAL) }
+        guard let offset else {
+            let shared = file.shared
+            return try shared.offsetLock.withLock { () throws(Pause) in
+                let total = try fill(buffers, from: file, at: shared.offsetStorage)
+                shared.offsetStorage = min(
+                    shared.offsetStorage + UInt64(total), UInt64(Int64.max))
+                return total
             }
-            return (total, position)
         }
-        if let offset { return try all(from: offset).total }
-        let shared = file.shared
-        return try shared.offsetLock.withLock { () throws(Pause) in
-            let (total, end) = try all(from: shared.offsetStorage)
-            shared.offsetStorage = end
-            return total
+        try file.requirePositions()
+        return try fill(buffers, from: file, at: offset)
+    }
+
+    private func fill(
+        _ buffers: [UnsafeMutableRawBufferPointer], from file: OpenFile, at offset: UInt64
+    ) throws(Pause) -> Int {
+        if buffers.isEmpty {
+            let none = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+            return try attemptRead(file, into: none, at: offset)
         }
+        var total = 0
+        for buffer in buffers {
+            do throws(Pause) {
+                let count = try attemptRead(file, into: buffer, at: offset + UInt64(total))
+                total += count
+                if count < buffer.count { break }
+            } catch {
+                if total > 0 { break }
+                throw error
+            }
+        }
+        return total
+    }
+
+    /// writev(2) and pwritev(2), with what O_SYNC and O_DSYNC add: the parts are gathered, and
+    /// written as one.
+    func attemptWriteAndSync(
+        _ buffers: [UnsafeRawBufferPointer], to file: OpenFile, at offset: UInt64?,
+        _ done: inout Int?
+    ) throws(Pause) -> Int {
+        guard buffers.count <= Self.maximumParts else { throw .failed(.EINVAL) }
+        if buffers.count == 1 {
+            return try attemptWriteAndSync(buffers[0], to: file, at: offset, &done)
+        }
+        let total = buffers.reduce(0) {
+            min($0 + min($1.count, Self.maximumGather), Self.maximumGather)
+        }
+        let gathered = UnsafeMutableRawBufferPointer.allocate(byteCount: total, alignment: 16)
+        defer { gathered.deallocate() }
+        var used = 0
+        for buffer in buffers where used < total {
+            let part = buffer.prefix(total - used)
+            gathered[used..<used + part.count].copyBytes(from: part)
+            used += part.count
+        }
+        return try attemptWriteAndSync(
+            UnsafeRawBufferPointer(gathered), to: file, at: offset, &done)
     }
 
     // MARK: Writing what must be durable
@@ -75,6 +92,7 @@ extension Process {
         if let done {
             count = done
         } else if let offset {
+            try file.requirePositions()
             count = try attemptWrite(bytes, to: file, at: offset).count
         } else {
             count = try attemptWrite(bytes, to: file)

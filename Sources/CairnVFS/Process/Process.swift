@@ -22,9 +22,17 @@ public final class Process: @unchecked Sendable {
     /// What went through its standard streams, as far as whoever runs it captures them.
     public let streams = CapturedStreams()
 
+    /// Kept by `vfs`; borrowed by each call, which would else count references on what all share.
+    let statistics: Unmanaged<OperationStatistics>
+
     private let credentialsCell: EpochCell<Credentials>
     private let rootCell: EpochCell<HeldLocation>
     private let workingCell: EpochCell<HeldLocation>
+    private let ground: WalkGround
+    // The cells again, to be read without counting references.
+    private let credentialsReader: EpochCell<Credentials>.Reader
+    private let rootReader: EpochCell<HeldLocation>.Reader
+    private let workingReader: EpochCell<HeldLocation>.Reader
     private let umaskBits: Atomic<UInt32>
     let descriptors: DescriptorTable
     private let hasExited = Atomic<Bool>(false)
@@ -39,35 +47,51 @@ public final class Process: @unchecked Sendable {
     ) throws(Errno) {
         let root = try HeldLocation(namespace.crossed(namespace.root))
         self.vfs = namespace.vfs
+        self.statistics = .passUnretained(namespace.vfs.statistics)
         self.namespace = namespace
         self.parentIdentifier = 0
         self.name = name
         self.credentialsCell = EpochCell(credentials)
         self.rootCell = EpochCell(root)
         self.workingCell = EpochCell(root.share())
+        self.ground = WalkGround(namespace)
+        self.credentialsReader = credentialsCell.reader
+        self.rootReader = rootCell.reader
+        self.workingReader = workingCell.reader
         self.umaskBits = Atomic(umask.rawValue)
         self.descriptors = DescriptorTable(limit: descriptorLimit)
-        identifier = vfs.add(self)
+        vfs.add(self) { identifier = $0 }
     }
 
     private init(forkOf parent: Process, name: String) {
         vfs = parent.vfs
+        statistics = parent.statistics
         namespace = parent.namespace
         parentIdentifier = parent.identifier
         self.name = name
         credentialsCell = EpochCell(parent.credentials)
         rootCell = EpochCell(parent.rootCell.value.share())
         workingCell = EpochCell(parent.workingCell.value.share())
+        ground = parent.ground
+        credentialsReader = credentialsCell.reader
+        rootReader = rootCell.reader
+        workingReader = workingCell.reader
         umaskBits = Atomic(parent.umaskBits.load(ordering: .relaxed))
         descriptors = parent.descriptors.copy()
-        identifier = vfs.add(self)
+        vfs.add(self) { identifier = $0 }
     }
 
     // MARK: Life
 
-    /// fork(2): shares the open descriptions, copies the table and everything else.
-    public func fork(name: String? = nil) -> Process {
-        placeLock.withLock { Process(forkOf: self, name: name ?? self.name) }
+    /// fork(2): shares the open descriptions, copies the table and everything else. ESRCH if the
+    /// process has ended.
+    public func fork(name: String? = nil) throws(Errno) -> Process {
+        let child = placeLock.withLock {
+            hasExited.load(ordering: .acquiring)
+                ? nil : Process(forkOf: self, name: name ?? self.name)
+        }
+        guard let child else { throw .ESRCH }
+        return child
     }
 
     /// What exec(2) does here: closes what is close-on-exec.
@@ -78,9 +102,12 @@ public final class Process: @unchecked Sendable {
     }
 
     /// Ends the process: closes all descriptors and lets go of its directories. A second call does
-    /// nothing. Calls after it give EBADF and ENOENT.
+    /// nothing. Calls after it that need a descriptor give EBADF.
     public func exit() {
-        guard !hasExited.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        let isFirst = placeLock.withLock {
+            !hasExited.exchange(true, ordering: .acquiringAndReleasing)
+        }
+        guard isFirst else { return }
         for file in descriptors.removeAll(onlyCloseOnExec: false) {
             closed(file)
         }
@@ -92,7 +119,7 @@ public final class Process: @unchecked Sendable {
     /// A descriptor of this process is closed: its POSIX locks on the file go, and the
     /// description, if it was the last.
     func closed(_ file: OpenFile) {
-        file.inode.releaseLocks(of: .process(descriptors.identity))
+        if !file.isPathOnly { file.inode.releaseLocks(of: .process(descriptors.identity)) }
         file.release()
     }
 
@@ -120,13 +147,26 @@ public final class Process: @unchecked Sendable {
     var caller: Caller { Caller(credentials) }
 
     func setWorkingDirectory(_ place: Location) throws(Errno) {
-        let held = try HeldLocation(place)
-        placeLock.withLock { workingCell.exchange(held) }.letGo()
+        try replace(workingCell, with: place)
     }
 
     func setRoot(_ place: Location) throws(Errno) {
+        try replace(rootCell, with: place)
+    }
+
+    /// ESRCH after `exit`, which has let go of what stood there.
+    private func replace(
+        _ cell: EpochCell<HeldLocation>, with place: Location
+    ) throws(Errno) {
         let held = try HeldLocation(place)
-        placeLock.withLock { rootCell.exchange(held) }.letGo()
+        let old = placeLock.withLock {
+            hasExited.load(ordering: .acquiring) ? nil : cell.exchange(held)
+        }
+        guard let old else {
+            held.letGo()
+            throw .ESRCH
+        }
+        old.letGo()
     }
 
     // MARK: Walking
@@ -135,7 +175,7 @@ public final class Process: @unchecked Sendable {
     /// (something changed since the walk) walks again.
     func walk<Value>(
         _ path: UnsafeRawBufferPointer, at descriptor: Descriptor, _ options: WalkOptions,
-        _ body: (borrowing PathWalk, Credentials) throws(Pause) -> Value
+        _ body: (borrowing PathWalk) throws(Pause) -> Value
     ) throws(Pause) -> Value {
         var attemptsLeft = 16
         while true {
@@ -151,15 +191,14 @@ public final class Process: @unchecked Sendable {
     @inline(__always)
     private func walkOnce<Value>(
         _ path: UnsafeRawBufferPointer, at descriptor: Descriptor, _ options: WalkOptions,
-        _ body: (borrowing PathWalk, Credentials) throws(Pause) -> Value
+        _ body: (borrowing PathWalk) throws(Pause) -> Value
     ) throws(Pause) -> Value {
         try Epoch.section { () throws(Pause) in
-            let credentials = credentialsCell.borrowed
             var options = options
             if descriptor == .workingDirectory { options.remove(.emptyIsBase) }
-            let root = rootCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
+            let root = rootReader.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
             var walk = PathWalk(
-                namespace: namespace, credentials: credentials, root: root,
+                ground, credentials: credentialsReader, root: root,
                 base: try base(for: path, at: descriptor, options), options: options)
             do throws(Pause) {
                 try walk.run(path)
@@ -167,12 +206,10 @@ public final class Process: @unchecked Sendable {
                     throw .failed(.EIO)
                 }
                 walk.noteNameIfWatched()
-                return try body(walk, credentials.takeUnretainedValue())
+                return try body(walk)
             } catch {
-                if case .wait(let wait) = error {
-                    walk.place.mount.takeUnretainedValue().register(wait)
-                }
-                throw error
+                guard case .wait(let wait) = error else { throw error }
+                throw .wait(walk.place.mount.takeUnretainedValue().registered(wait))
             }
         }
     }
@@ -181,10 +218,10 @@ public final class Process: @unchecked Sendable {
         for path: UnsafeRawBufferPointer, at descriptor: Descriptor, _ options: WalkOptions
     ) throws(Pause) -> BorrowedLocation {
         if path.first == UInt8(ascii: "/") {
-            return rootCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
+            return rootReader.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
         }
         if descriptor == .workingDirectory {
-            return workingCell.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
+            return workingReader.borrowed._withUnsafeGuaranteedRef { $0.borrowed }
         }
         guard let file = descriptors.borrow(descriptor)?.takeUnretainedValue() else {
             throw .failed(.EBADF)
@@ -192,7 +229,9 @@ public final class Process: @unchecked Sendable {
         if !path.isEmpty {
             guard file.inode.isDirectory else { throw .failed(.ENOTDIR) }
             guard file.rights.contains(.lookup) else { throw .failed(.EACCES) }
-            if options.contains(.parent), !file.rights.contains(.changeNames) {
+            if !options.isDisjoint(with: [.parent, .mayBeMissing]),
+                !file.rights.contains(.changeNames)
+            {
                 throw .failed(.EACCES)
             }
         }
@@ -201,29 +240,43 @@ public final class Process: @unchecked Sendable {
             inode: Unmanaged.passUnretained(file.inode))
     }
 
+    private func keep(_ file: OpenFile) throws(Pause) -> KeptFile {
+        do throws(Errno) {
+            return try KeptFile(file)
+        } catch {
+            throw .failed(error)
+        }
+    }
+
+    /// What a path that starts at the descriptor may be used for.
+    func rights(of path: UnsafeRawBufferPointer, at descriptor: Descriptor) -> Rights {
+        if path.first == UInt8(ascii: "/") || descriptor == .workingDirectory { return .all }
+        return Epoch.section {
+            descriptors.borrow(descriptor)?._withUnsafeGuaranteedRef { $0.rights } ?? .all
+        }
+    }
+
     /// Calls `body` with the open file of a descriptor, without retaining it. If `body` has to
     /// wait, the file is kept in `file` for the attempts that follow, so that they use the same
     /// one even if the number is closed and used again.
     @inline(__always)
     func withFile<Value>(
-        _ descriptor: Descriptor, keptIn file: inout OpenFile?,
+        _ descriptor: Descriptor, keptIn file: inout KeptFile?,
         _ body: (OpenFile) throws(Pause) -> Value
     ) throws(Pause) -> Value {
         try Epoch.section { () throws(Pause) in
-            let kept = file.map { Unmanaged.passUnretained($0) }
+            let kept = file.map { Unmanaged.passUnretained($0.file) }
             guard let borrowed = kept ?? descriptors.borrow(descriptor) else {
                 throw .failed(.EBADF)
             }
             let open = borrowed.takeUnretainedValue()
             do throws(Pause) {
-                if open.location.mount.hasFailed { throw .failed(.EIO) }
+                if open.mount._withUnsafeGuaranteedRef({ $0.hasFailed }) { throw .failed(.EIO) }
                 return try body(open)
             } catch {
-                if case .wait(let wait) = error {
-                    file = open
-                    open.location.mount.register(wait)
-                }
-                throw error
+                guard case .wait(let wait) = error else { throw error }
+                if file == nil { file = try keep(open) }
+                throw .wait(open.location.mount.registered(wait))
             }
         }
     }
@@ -238,6 +291,8 @@ extension Permissions {
 final class HeldLocation: @unchecked Sendable {
     // Sendable: immutable but for one atomic.
     let location: Location
+    /// The same, without counting references.
+    let borrowed: BorrowedLocation
     private let shares = Atomic<Int>(1)
 
     /// ENOENT if it is gone.
@@ -248,10 +303,7 @@ final class HeldLocation: @unchecked Sendable {
             throw .ENOENT
         }
         self.location = location
-    }
-
-    var borrowed: BorrowedLocation {
-        BorrowedLocation(
+        self.borrowed = BorrowedLocation(
             mount: Unmanaged.passUnretained(location.mount),
             inode: Unmanaged.passUnretained(location.inode))
     }
