@@ -21,7 +21,7 @@ help:
 	@echo "make test       build, run all tests, print how many passed and failed"
 	@echo "make build      build the command: $(CAIRN)"
 	@echo "make bench      measure the library, a mount, tmpfs and this directory"
-	@echo "make soak       run the end-to-end tests again and again: SOAK=20"
+	@echo "make soak       hunt under load for about MINUTES=20; HUNTS='stress leaks' chooses"
 	@echo "make lint       check the layout of the code"
 	@echo "make install    install below PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)"
 	@echo "make uninstall  take that away"
@@ -51,11 +51,10 @@ bench: build
 	@.build/release/cairn-benchmarks scale
 	@scripts/bench $(CAIRN)
 
-SOAK ?= 20
+MINUTES ?= 20
+HUNTS ?=
 soak: build
-	@for round in $$(seq $(SOAK)); do \
-	    echo "round $$round of $(SOAK)"; scripts/test $(CAIRN) test_ || exit 1; \
-	done
+	@scripts/soak $(CAIRN) -m $(MINUTES) $(HUNTS)
 
 install: build
 	install -D -m 755 $(CAIRN) $(DESTDIR)$(PREFIX)/bin/cairn

@@ -36,14 +36,16 @@ public final class FUSEMount: @unchecked Sendable {
         let notifier = Notifier()
         self.notifier = notifier
         let ring = try Self.ringIsWanted(options)
+        let flags = options.flags.union(Self.kernelFlags(of: namespace, root.mount))
         session = Session(
             namespace: namespace,
-            options: Self.sessionOptions(options, namespace, wantsRing: ring), origin: notifier)
+            options: Self.sessionOptions(options, namespace, flags, wantsRing: ring),
+            origin: notifier)
         observed = session.observed
         let type = options.subtype ?? "cairn.\(root.mount.fileSystem.typeName)"
         kernel = try KernelMount(
             at: mountPoint, type: type, root: root.inode,
-            flags: options.flags.union(root.mount.flags), options: options)
+            flags: flags, options: options)
         usesRing = session.awaitInit(kernel.descriptor)
         holdsRoot = session.root.mount.hold()
         guard session.negotiated.minor > 0, notifier.start(session, descriptor: kernel.descriptor)
@@ -59,8 +61,29 @@ public final class FUSEMount: @unchecked Sendable {
         kernel.raiseReadAhead(to: options.readAheadKiB)
     }
 
+    /// All mounts of the namespace are one to the kernel. It may refuse only what every one of them
+    /// refuses; the rest is refused here (`Session.writable`, `Session.open`). But who runs a
+    /// set-id program or opens a device never asks us: one mount that forbids it forbids it for all.
+    private static func kernelFlags(of namespace: Namespace, _ root: Mount) -> MountFlags {
+        let mounts = namespace.mounts
+        var flags = root.flags
+        if !mounts.allSatisfy(\.isReadOnly) { flags.remove(.readOnly) }
+        if !mounts.allSatisfy({ $0.flags.contains(.noExecute) }) { flags.remove(.noExecute) }
+        for flag: MountFlags in [.noSetID, .noDevices]
+        where mounts.contains(where: { $0.flags.contains(flag) }) {
+            flags.insert(flag)
+        }
+        return flags
+    }
+
+    /// Whether the kernel refuses to open what this mount wants refused.
+    private static func refusals(of mount: Mount, areIn flags: MountFlags) -> Bool {
+        (flags.contains(.readOnly) || !mount.isReadOnly)
+            && (flags.contains(.noExecute) || !mount.flags.contains(.noExecute))
+    }
+
     private static func sessionOptions(
-        _ options: FUSEMountOptions, _ namespace: Namespace, wantsRing: Bool
+        _ options: FUSEMountOptions, _ namespace: Namespace, _ flags: MountFlags, wantsRing: Bool
     ) -> SessionOptions {
         let openless: Bool
         switch options.openless {
@@ -69,7 +92,9 @@ public final class FUSEMount: @unchecked Sendable {
         case .automatic:
             openless =
                 !options.sharesLocks
-                && namespace.mounts.allSatisfy { $0.fileSystem.dataIsCacheable }
+                && namespace.mounts.allSatisfy {
+                    $0.fileSystem.dataIsCacheable && refusals(of: $0, areIn: flags)
+                }
         }
         return SessionOptions(
             entryTimeout: WireTimeout(options.entryTimeout),
@@ -109,25 +134,36 @@ public final class FUSEMount: @unchecked Sendable {
 
     // MARK: Serving
 
-    /// Answers requests until the mount is gone, and what is in flight is finished.
-    public func serve() {
+    /// Answers requests until the mount is gone, and what is in flight is finished. `ready` is
+    /// called once, on any thread, when the mount answers and is not busy by itself.
+    public func serve(ready: @escaping @Sendable () -> Void = {}) {
         let loops: [@Sendable () -> Void] = usesRing ? ringLoops() : deviceLoops()
         // Forgets and interrupts come over the device in any case.
         let device = DeviceLoop(session: session, descriptor: kernel.descriptor)
         let threads = loops.enumerated().compactMap { number, loop in
             ServingThread(name: "cairn-fuse-\(number + 1)", loop)
         }
-        var probe: ServingThread?
-        if session.options.isOpenless {
-            let (probed, path) = (session.openlessProbe, mountPoint)
-            probe = ServingThread(name: "cairn-probe") { probed.run(below: path) }
-        }
+        let probe = startProbe(ready)
         device.run()
         probe?.join()
         for thread in threads {
             thread.join()
         }
         end()
+    }
+
+    private func startProbe(_ ready: @escaping @Sendable () -> Void) -> ServingThread? {
+        let (probe, path) = (session.openlessProbe, mountPoint)
+        if session.options.isOpenless {
+            let thread = ServingThread(name: "cairn-probe") {
+                probe.run(below: path)
+                ready()
+            }
+            if let thread { return thread }
+        }
+        probe.skip()
+        ready()
+        return nil
     }
 
     private func deviceLoops() -> [@Sendable () -> Void] {
@@ -174,7 +210,14 @@ public final class FUSEMount: @unchecked Sendable {
     /// Asks the kernel to unmount. `lazy`: it leaves the tree of files now, and ends when nobody
     /// uses it any more. `force`: what is in flight fails. EBUSY if it is in use.
     public func unmount(lazy: Bool = false, force: Bool = false) throws(MountFailure) {
-        try kernel.unmount(lazy: lazy, force: force)
+        let isBusyByUs = !session.openlessProbe.hasEnded
+        do throws(MountFailure) {
+            try kernel.unmount(lazy: lazy, force: force)
+        } catch {
+            guard isBusyByUs, error.errno == .EBUSY else { throw error }
+            session.openlessProbe.awaitEnd()
+            try kernel.unmount(lazy: lazy, force: force)
+        }
     }
 
     public var statistics: FUSEMountStatistics {

@@ -17,8 +17,8 @@ public struct FUSEMountOptions: Sendable {
 
     /// Whether the kernel opens files without asking.
     public enum Openless: Sendable {
-        /// If every filesystem that is in the namespace at mount lets its data be cached, and
-        /// locks are not shared.
+        /// If every filesystem that is in the namespace at mount lets its data be cached, no mount
+        /// refuses writing or running programs where another allows it, and locks are not shared.
         case automatic
         case on
         case off
@@ -30,7 +30,8 @@ public struct FUSEMountOptions: Sendable {
     public var sourceName = "cairn"
     /// The type in /proc/mounts is "fuse." and this, by default "cairn.TYPE".
     public var subtype: String?
-    /// In addition to those of the namespace's root mount.
+    /// In addition to those of the namespace's mounts: read-only and noexec hold for each mount by
+    /// itself; nosuid and nodev of one hold for all.
     public var flags: MountFlags = []
     /// How long the kernel believes a name, attributes, or that a name does not exist. Long,
     /// because it is told of changes by other doors.

@@ -47,6 +47,17 @@ extension MountTests {
             }
         }
 
+        // The probe has a file open for a moment; nobody else shall see the mount busy by it.
+        @Test func aMountCanBeTakenAwayAtOnce() async throws {
+            try await onOwnThread {
+                for _ in 0..<50 {
+                    let mounted = try MountedNamespace(ScratchFileSystem())
+                    defer { mounted.end() }
+                    try mounted.mount.unmount()
+                }
+            }
+        }
+
         @Test func theMountTableShowsWhatWasAskedFor() async throws {
             var options = FUSEMountOptions()
             options.sourceName = "some source"
@@ -100,5 +111,105 @@ extension MountTests {
                 #expect(inner.st_dev == outer.st_dev)
             }
         }
+
+        // The kernel knows one mount and its flags; the namespace's other mounts have their own.
+        @Test(arguments: transports)
+        func whatAPartRefusesIsRefusedThereOnly(over transport: FUSEMountOptions.Transport)
+            async throws
+        {
+            let program = contents("/bin/true") ?? []
+            let parts = ["frozen": MountFlags.readOnly, "inert": [.noExecute], "safe": [.noSetID]]
+            let frozen = ScratchFileSystem()
+            try await withMount(
+                over: transport,
+                prepare: { namespace in
+                    try make("program", program, in: frozen.root, of: namespace)
+                    for (name, flags) in parts {
+                        let place = try makeDirectory(name, in: namespace)
+                        try namespace.mount(
+                            name == "frozen" ? frozen : ScratchFileSystem(),
+                            at: Location(mount: namespace.rootMount, inode: place), flags: flags)
+                    }
+                }
+            ) { mounted in
+                let readBefore = try frozen.accessTime(of: "program")
+                let file = mounted("frozen/program")
+                for flags in [O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC] {
+                    #expect(open(file, flags) == -1 && errno == EROFS)
+                }
+                #expect(unlink(file) == -1 && errno == EROFS)
+                #expect(!put(mounted("frozen/new"), "x") && errno == EROFS)
+                #expect(cairn_test_set_attribute(file, "user.a", "v", 1, 0) == -EROFS)
+                #expect(contents(file) == program)
+                #expect(cairn_test_run(file, "x") == 0)
+                #expect(try frozen.accessTime(of: "program") == readBefore)
+
+                #expect(put(mounted("inert/program"), program, mode: 0o755))
+                #expect(access(mounted("inert/program"), R_OK | W_OK) == 0)
+                #expect(cairn_test_run(mounted("inert/program"), "x") != 0)
+                #expect(put(mounted("program"), program, mode: 0o755))
+                #expect(cairn_test_run(mounted("program"), "x") == 0)
+
+                let table = String(decoding: contents("/proc/mounts") ?? [], as: UTF8.self)
+                let line = table.split(separator: "\n").first { $0.contains(mounted.path) }
+                #expect(try #require(line).contains("nosuid"))
+            }
+        }
+
+        @Test(arguments: transports)
+        func aPartOfAReadOnlyNamespaceCanBeWritten(over transport: FUSEMountOptions.Transport)
+            async throws
+        {
+            let root = ScratchFileSystem()
+            try await withMount(
+                over: transport, root,
+                prepare: { namespace in
+                    namespace.rootMount.flags = .readOnly
+                    try make("fixed", [1], in: root.root, of: namespace)
+                    let place = try makeDirectory("writable", in: namespace)
+                    try namespace.mount(
+                        ScratchFileSystem(),
+                        at: Location(mount: namespace.rootMount, inode: place))
+                }
+            ) { mounted in
+                #expect(put(mounted("writable/f"), "x"))
+                #expect(!put(mounted("f"), "x") && errno == EROFS)
+                #expect(!put(mounted("fixed"), "x") && errno == EROFS)
+                #expect(rmdir(mounted("writable")) == -1)
+            }
+        }
+    }
+}
+
+@discardableResult
+private func makeDirectory(_ name: String, in namespace: Namespace) throws -> Inode {
+    try blocking { () throws(Pause) in
+        try FileName(name).withName { (name) throws(Pause) in
+            try namespace.vfs.create(
+                name, in: namespace.root.inode,
+                NewNode(kind: .directory, permissions: .executeAll), by: Caller(.root))
+        }
+    }
+}
+
+/// Makes a program, before it is mounted read-only.
+private func make(
+    _ name: String, _ bytes: [UInt8], in directory: Inode, of namespace: Namespace
+) throws {
+    try blocking { () throws(Pause) in
+        let file = try FileName(name).withName { (name) throws(Pause) in
+            try namespace.vfs.create(
+                name, in: directory,
+                NewNode(kind: .regular, permissions: Permissions(rawValue: 0o755)),
+                by: Caller(.root))
+        }
+        var result: Result<Written, Pause>?
+        bytes.withUnsafeBytes { bytes in
+            result = Result { () throws(Pause) in
+                try namespace.vfs.write(
+                    bytes, to: file, at: .offset(0), options: [], by: Caller(.root))
+            }
+        }
+        _ = try result?.get()
     }
 }

@@ -83,6 +83,34 @@ import Testing
         expect(.EBUSY) { () throws(Errno) in try p.mount(counting, at: "/mnt") }
     }
 
+    @Test func filesystemsThatComeAndGoAreLetGo() throws {
+        struct Gone {
+            weak var fileSystem: FileSystem?
+        }
+        var gone: [Gone] = []
+        for round in 0..<10_000 {
+            let fileSystem = try world.freshFileSystem()
+            gone.append(Gone(fileSystem: fileSystem))
+            try p.mount(fileSystem, at: "/mnt")
+            try p.make("/mnt/file", "text")
+            let file = try p.open("/mnt/file", .readOnly)
+            if round % 2 == 0 {
+                try p.unmount("/mnt", lazily: true)
+                try p.close(file)
+            } else {
+                try p.close(file)
+                try p.unmount("/mnt")
+            }
+        }
+        // What readers without a lock may have seen is let go a little later.
+        for _ in 0..<100 where gone.contains(where: { $0.fileSystem != nil }) {
+            Epoch.flush()
+            cairnYield()
+        }
+        #expect(gone.count { $0.fileSystem != nil } == 0)
+        #expect(try p.names("/mnt") == ["below"])
+    }
+
     @Test func bindShowsAPlaceTwice() throws {
         try p.makeDirectory("/shown")
         try p.bind("/mnt", at: "/shown")

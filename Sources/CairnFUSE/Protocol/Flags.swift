@@ -117,6 +117,8 @@ enum WireFlag {
 /// open(2) flags as they travel in requests.
 enum OpenFlag {
     static let accessMask: UInt32 = 0o3
+    /// __FMODE_EXEC: the file is opened to be run.
+    static let execute: UInt32 = 0o40
     static let create: UInt32 = 0o100
     static let exclusive: UInt32 = 0o200
     static let truncate: UInt32 = 0o1000

@@ -9,8 +9,8 @@
 //    a number whose low bits stand in the node number, and whose high bits are the generation.
 //  - Directories are known by mount and inode: a directory that is bound in two places must be
 //    two in the kernel, which allows a directory only one place. Other files are known by inode
-//    alone, so that there is one page cache; only under a read-only mount have they their own
-//    node, because what may be done differs.
+//    alone, so that there is one page cache; only under a mount that is read-only or noexec have
+//    they their own node, because what may be done differs.
 //
 // Threading. Finding a node by number takes no lock: the kernel sends a number only while it
 // holds a count of it, so the slot cannot be emptied meanwhile. (A peer that breaks this rule is
@@ -223,7 +223,9 @@ private final class Shard: @unchecked Sendable {
     ) -> NodeTable.Reference? {
         let inode = place.inode
         let mount = place.mount
-        let key = inode.isDirectory || mount.isReadOnly ? mount.identity : 0
+        let isOwn =
+            inode.isDirectory || mount.isReadOnly || mount.flags.contains(.noExecute)
+        let key = isOwn ? mount.identity : 0
         lock.lock()
         defer { lock.unlock() }
         if let slot = find(inode.identity, key, hash: hash) {

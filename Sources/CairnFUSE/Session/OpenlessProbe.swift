@@ -3,9 +3,10 @@
 // The kernel learns it from the first OPEN that is answered with ENOSYS. Until then it sends a
 // RELEASE for every file that was opened by CREATE: a program that only makes files, such as tar,
 // would pay for one request more with each. So, as serving starts, a thread of ours opens a file
-// that is there for nobody else: a name in the root that nobody can guess.
+// that is there for nobody else: a name in the root that nobody can guess. While it is open the
+// mount is busy, so whoever waits for the mount to be ready waits for the probe, too.
 //
-// Threading: immutable, but for `isArmed`.
+// Threading: immutable, but for what is atomic.
 
 import CSystem
 import CairnBase
@@ -17,6 +18,7 @@ final class OpenlessProbe: Sendable {
     /// A number that the node table never gives out: its use count would be 0.
     static let nodeID: UInt64 = 2
     private let isArmed = Atomic<Bool>(false)
+    private let isOver = Atomic<Bool>(false)
     private let name: String
 
     init() {
@@ -31,6 +33,18 @@ final class OpenlessProbe: Sendable {
         let file = open("\(mountPoint)/\(name)", O_RDONLY | O_CLOEXEC)
         if file >= 0 { close(file) }
         isArmed.store(false, ordering: .releasing)
+        skip()
+    }
+
+    /// There will be no probe.
+    func skip() { isOver.store(true, ordering: .releasing) }
+
+    /// The mount is not busy by us.
+    var hasEnded: Bool { isOver.load(ordering: .acquiring) }
+
+    /// Waits for its end, for a second at most: serving may not have begun.
+    func awaitEnd() {
+        for _ in 0..<1000 where !hasEnded { usleep(1000) }
     }
 
     /// Whether a LOOKUP is ours. The kernel shall keep nothing of it.

@@ -4,6 +4,8 @@
 // answered with ENOSYS once, and from then on the kernel opens and closes without asking. A file
 // needs no opening here: it is held by its node until the kernel forgets it. Where some files
 // differ from open to open (procfs), OPEN is answered; only those get a handle, and direct I/O.
+// It is answered too where one mount is read-only or noexec and another is not: the kernel knows
+// one mount, so each open must ask which it is.
 
 import CairnBase
 import CairnVFS
@@ -43,7 +45,12 @@ extension Session {
         if options.isOpenless { return .notImplemented }
         let flags = request.arguments.u32(0)
         let place = try place(request.nodeID)
-        if place.mount.isReadOnly, flags & OpenFlag.accessMask != 0 { throw .failed(.EROFS) }
+        if place.mount.isReadOnly, flags & (OpenFlag.accessMask | OpenFlag.truncate) != 0 {
+            throw .failed(.EROFS)
+        }
+        if place.mount.flags.contains(.noExecute), flags & OpenFlag.execute != 0 {
+            throw .failed(.EACCES)
+        }
         let caller = caller(request, worker)
         let opening = try openFile(place, flags, caller)
         if flags & OpenFlag.truncate != 0, place.inode.kind == .regular, progress.count == 0,
@@ -109,7 +116,7 @@ extension Session {
             count += got
             if opening != nil { break }
         }
-        place.inode.noteAccess(place.mount.flags.accessTimePolicy(for: place.inode.kind))
+        noteAccess(place)
         return .reply(count)
     }
 

@@ -17,10 +17,7 @@ extension Session {
             bytes: reply.part(0, min(Int(request.arguments.u32(16)), reply.capacity)))
         var list = DirectoryList(room: room, plus: plus)
         let length = try fill(&list, directory, from: offset)
-        if offset == 0 {
-            directory.inode.noteAccess(
-                directory.mount.flags.accessTimePolicy(for: .directory))
-        }
+        if offset == 0 { noteAccess(directory) }
         guard plus else { return .reply(length) }
         return .reply(try lookUpEntries(in: directory, room, length))
     }

@@ -52,7 +52,7 @@ extension Session {
         let target = try place.inode.readLink()
         guard target.count <= reply.capacity else { throw .failed(.ENAMETOOLONG) }
         target.withUnsafeBytes { reply.put($0, at: 0) }
-        place.inode.noteAccess(place.mount.flags.accessTimePolicy(for: .symbolicLink))
+        noteAccess(place)
         return .reply(target.count)
     }
 

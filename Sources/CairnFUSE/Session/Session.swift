@@ -163,6 +163,14 @@ final class Session: @unchecked Sendable {
         return place
     }
 
+    /// Somebody read here. Nothing changes under a read-only mount.
+    @inline(__always)
+    func noteAccess(_ place: Location) {
+        guard !place.mount.isReadOnly else { return }
+        let inode = place.inode
+        inode.noteAccess(place.mount.flags.accessTimePolicy(for: inode.kind))
+    }
+
     /// st_ino as the kernel shows it. One device number stands for all filesystems of the
     /// namespace, so those of others than the root's get distinct upper bits.
     @inline(__always)

@@ -27,7 +27,7 @@ enum MountCommand {
             Options of the mount: ro rw noatime relatime strictatime nodiratime sync nosuid nodev
             noexec allow_other default_permissions. The kernel checks permissions in any case. Mounts
             of root are open to all users, others only to the one who mounts unless allow_other is
-            given.
+            given. With --at, nosuid and nodev of one filesystem hold for all.
             """,
             """
             Types:

@@ -35,7 +35,9 @@ final class ControlServer: @unchecked Sendable {
     private let descriptor: Int32
     private let answer: @Sendable (String) -> JSON
     private let lock = Lock()
-    private var waiting: [Int32] = []  // guarded by lock
+    // Guarded by lock:
+    private var waiting: [Int32] = []
+    private var result: JSON?
 
     /// How long a client may take to say what it wants, and to take the answer.
     private static var patienceSeconds: Int { 2 }
@@ -81,8 +83,14 @@ final class ControlServer: @unchecked Sendable {
             return
         }
         if request == "wait" {
-            send("{}\n", to: client)
-            lock.withLock { waiting.append(client) }
+            // Who has heard that it is waited for may end the mount at once, and `finish` must find
+            // it then. The few bytes fit into the socket, so the lock is not held for long.
+            let result = lock.withLock {
+                send("{}\n", to: client)
+                if self.result == nil { waiting.append(client) }
+                return self.result
+            }
+            if let result { tell([client], result) }
             return
         }
         send(answer(request).line + "\n", to: client)
@@ -91,7 +99,14 @@ final class ControlServer: @unchecked Sendable {
 
     /// The daemon is done: tells those who wait.
     func finish(_ result: JSON) {
-        let clients = lock.withLock { waiting }
+        let clients = lock.withLock {
+            self.result = result
+            return waiting
+        }
+        tell(clients, result)
+    }
+
+    private func tell(_ clients: [Int32], _ result: JSON) {
         for client in clients {
             send(result.line + "\n", to: client)
             close(client)
@@ -146,13 +161,17 @@ final class ControlClient {
     }
 }
 
-/// A line without its end; nil: the other end went away, or was too slow.
+/// A line without its end; nil: the other end went away, or was too slow. Takes nothing of the
+/// line after it, which may have come already.
 private func readLine(from descriptor: Int32) -> String? {
     var line: [UInt8] = []
     var piece = [UInt8](repeating: 0, count: 1 << 14)
     while line.count < 1 << 22 {
-        let count = recv(descriptor, &piece, piece.count, 0)
-        if count < 0, errno == EINTR { continue }
+        let seen = recv(descriptor, &piece, piece.count, Int32(MSG_PEEK))
+        if seen < 0, errno == EINTR { continue }
+        if seen <= 0 { return nil }
+        let length = piece.prefix(seen).firstIndex(of: 0x0A).map { $0 + 1 } ?? seen
+        let count = recv(descriptor, &piece, length, 0)
         if count <= 0 { return nil }
         line += piece.prefix(count)
         if line.last == 0x0A { return String(decoding: line.dropLast(), as: UTF8.self) }

@@ -68,8 +68,8 @@ final class MountService: @unchecked Sendable {
     }
 
     /// Serves until the mount is gone; gives the exit status. `ready` is called once the mount
-    /// stands, and says whether somebody still wants it.
-    func run(_ ready: (StateEntry) -> Bool) -> Int32 {
+    /// answers, on any thread, and says whether somebody still wants it.
+    func run(_ ready: @escaping @Sendable (StateEntry) -> Bool) -> Int32 {
         var server: ControlServer?
         var entry: StateEntry?
         do throws(Failure) {
@@ -79,7 +79,6 @@ final class MountService: @unchecked Sendable {
             server = try ControlServer(at: made.socket) { [unowned self] in answer($0) }
             server?.start()
             startThread("cairn-signals") { [unowned self] in waitForSignals() }
-            if !ready(made) { raiseStop() }
         } catch {
             // Without an entry the mount cannot be looked after, so there shall be none.
             report(error)
@@ -89,7 +88,10 @@ final class MountService: @unchecked Sendable {
             _ = close()
             return error.status
         }
-        mount.serve()
+        let standing = entry
+        mount.serve { [unowned self] in
+            if let standing, !ready(standing) { raiseStop() }
+        }
         entry?.remove(keepingLog: true)
         let failure = close()
         if let failure { report(failure) }

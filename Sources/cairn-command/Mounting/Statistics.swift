@@ -13,7 +13,6 @@ extension Composition {
         if root.door.allowOther { options.allowOther = true }
         options.sourceName = root.source == "none" ? root.type : root.source
         options.subtype = "cairn"
-        options.flags = root.flags
         return options
     }
 

@@ -41,6 +41,15 @@ final class ScratchFileSystem: FileSystem, @unchecked Sendable {
 
     var freedCount: Int { lock.withLock { freed } }
 
+    /// Of a file in the root directory.
+    func accessTime(of name: String) throws -> Timestamp? {
+        try blocking { () throws(Pause) in
+            try FileName(name).withName { (name) throws(Pause) in
+                try root.lookup(name)?.attributes().accessTime
+            }
+        }
+    }
+
     /// From now on reads and writes wait, until `letGo`.
     func holdBack() {
         lock.withLock { barrier = Wait() }
@@ -113,6 +122,10 @@ final class ScratchNode: Inode, @unchecked Sendable {
 
     override func unused() {
         scratch.lock.withLock { freeIfUnused() }
+    }
+
+    override func noteAccess(_ policy: AccessTimePolicy) {
+        scratch.lock.withLock { status.accessTime = scratch.time.now() }
     }
 
     // MARK: Attributes
