@@ -168,7 +168,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             throw .failed(.ENOSPC)
         }
         for edit in edits {
-            apply(edit)
+            apply(edit, of: edits)
         }
     }
 
@@ -206,7 +206,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
     }
 
     @inline(__always)
-    private func apply(_ edit: Edit) {
+    private func apply(_ edit: Edit, of edits: [Edit]) {
         switch edit {
         case .create(let node, _, let target):
             RAMStore.node(node.node).isCounted = true
@@ -237,11 +237,26 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             reserve(offset..<offset + length, of: RAMStore.file(node.node))
         case .punch(let node, let offset, let length):
             let file = RAMStore.file(node.node)
-            file.data.punch(offset..<offset + length, in: space)
+            if isReserved(node.node, offset..<offset + length, by: edits) {
+                // The reservation was priced with the places that are there, so they stay.
+                file.data.zero(offset..<offset + length)
+            } else {
+                file.data.punch(offset..<offset + length, in: space)
+            }
             file.noteOccupancy(blocks: file.blocks)
         case .orphan, .adopt, .free:
             // Nothing survives a crash here, and `evicted` gives the storage back.
             break
+        }
+    }
+
+    /// Whether the range of a file that is punched gets its place in the same change.
+    private func isReserved(
+        _ punched: TreeNode, _ range: Range<UInt64>, by edits: [Edit]
+    ) -> Bool {
+        edits.contains { edit in
+            guard case .reserve(let node, let offset, let length) = edit else { return false }
+            return node.node === punched && range.overlaps(offset..<offset + length)
         }
     }
 

@@ -185,6 +185,30 @@ import Testing
         try s.close()
     }
 
+    @Test("Zeroing what has its place costs nothing and gives nothing back")
+    func zeroingIsNoGain() throws {
+        let time = ManualTime()
+        let s = try Session(store: Ground.memoryStore(bytes: 5 << 20, time: time), time: time)
+        let empty = try s.statistics().freeBlocks
+        let file = try s.file("/f")
+        try s.write(file, [UInt8](repeating: 7, count: 4 << 20))
+        for _ in 0..<8 {
+            try s.allocate("/f", .zero(keepSize: true), 0, 4 << 20)
+            let held = try s.stat("/f").blocks * 512 / 4096
+            #expect(try s.statistics().freeBlocks + held == empty)
+        }
+        #expect(try s.read(file, count: 4 << 20) == [UInt8](repeating: 0, count: 4 << 20))
+        // Over the file's end, and over a hole.
+        try s.allocate("/f", .punchHole, 1 << 20, 1 << 20)
+        try s.write(file, [7])
+        try s.allocate("/f", .zero(keepSize: false), 0, (4 << 20) + 100_000)
+        let held = try s.stat("/f").blocks * 512 / 4096
+        #expect(held >= (4 << 20) / 4096)
+        #expect(try s.statistics().freeBlocks + held == empty)
+        #expect(try s.read(file, count: 1) == [0])
+        try s.close()
+    }
+
     // MARK: The type
 
     private func open(_ text: String) throws(MountFailure) -> (FileSystem, String?) {
