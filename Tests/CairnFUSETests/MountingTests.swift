@@ -65,6 +65,15 @@ extension MountTests {
         func mountsBelowAreCrossed(over transport: FUSEMountOptions.Transport) async throws {
             let inner = ScratchFileSystem()
             let frozen = ScratchFileSystem()
+            let kept = FileName("kept")
+            try blocking { () throws(Pause) in
+                _ = try kept.withName { (name) throws(Pause) in
+                    try VFS().create(
+                        name, in: frozen.root,
+                        NewNode(kind: .regular, permissions: .init(rawValue: 0o644)),
+                        by: Caller(.root))
+                }
+            }
             try await withMount(
                 over: transport,
                 prepare: { namespace in
@@ -94,6 +103,11 @@ extension MountTests {
                 #expect(rmdir(mounted("inner")) == -1 && errno == EBUSY)
                 #expect(mkdir(mounted("frozen/d"), 0o700) == -1 && errno == EROFS)
                 #expect(chmod(mounted("frozen"), 0o700) == -1 && errno == EROFS)
+                let changing = [O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC, O_WRONLY | O_TRUNC]
+                for flags in changing {
+                    #expect(open(mounted("frozen/kept"), flags) == -1 && errno == EROFS)
+                }
+                #expect(contents(mounted("frozen/kept")) == [])
                 let inner = try #require(status(mounted("inner/f")))
                 let outer = try #require(status(mounted("f")))
                 #expect(inner.st_ino != outer.st_ino)

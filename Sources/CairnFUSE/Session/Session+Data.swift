@@ -43,7 +43,9 @@ extension Session {
         if options.isOpenless { return .notImplemented }
         let flags = request.arguments.u32(0)
         let place = try place(request.nodeID)
-        if place.mount.isReadOnly, flags & OpenFlag.accessMask != 0 { throw .failed(.EROFS) }
+        // O_TRUNC changes the file also where it is opened for reading.
+        let changing = flags & (OpenFlag.accessMask | OpenFlag.truncate)
+        if place.mount.isReadOnly, changing != 0 { throw .failed(.EROFS) }
         let caller = caller(request, worker)
         let opening = try openFile(place, flags, caller)
         if flags & OpenFlag.truncate != 0, place.inode.kind == .regular, progress.count == 0,
