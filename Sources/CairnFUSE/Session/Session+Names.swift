@@ -114,8 +114,9 @@ extension Session {
             umask: Permissions(rawValue: request.arguments.u32(8)).intersection(.all))
     }
 
-    /// Makes and opens a file. The kernel believes that the name is free; another door may have
-    /// made it meanwhile, and then it is opened, unless O_EXCL.
+    /// Makes and opens a file. The kernel believes that the name is free. If another door has made
+    /// it meanwhile, nobody has checked what the caller may do with it: ESTALE makes the kernel
+    /// look the name up anew, check, and open what it finds.
     func create(
         _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
     ) throws(Pause) -> Outcome {
@@ -128,20 +129,10 @@ extension Session {
                 progress.inode = try vfs.create(
                     name, in: directory.inode, newFile(request), by: caller)
             } catch {
-                guard case .failed(.EEXIST) = error, flags & OpenFlag.exclusive == 0 else {
-                    throw error
+                if case .failed(.EEXIST) = error, flags & OpenFlag.exclusive == 0 {
+                    throw .failed(.ESTALE)
                 }
-                guard let found = try vfs.lookup(name, in: directory.inode) else {
-                    throw .failed(.ENOENT)
-                }
-                if found.isDirectory { throw .failed(.EISDIR) }
-                guard found.kind == .regular else { throw .failed(.EEXIST) }
-                if flags & OpenFlag.truncate != 0 {
-                    var change = AttributeChange()
-                    change.size = 0
-                    try vfs.setAttributes(of: found, change, by: caller)
-                }
-                progress.inode = found
+                throw error
             }
         }
         guard let inode = progress.inode else { throw .failed(.EIO) }
