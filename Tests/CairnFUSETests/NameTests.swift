@@ -1,5 +1,6 @@
 // Names through a mount: made, found, moved, listed and taken away.
 
+import CTestCalls
 import CairnBase
 import CairnFUSE
 import CairnVFS

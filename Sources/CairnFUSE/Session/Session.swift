@@ -184,10 +184,18 @@ final class Session: @unchecked Sendable {
     }
 
     /// struct fuse_entry_out. Counts the node as told; nothing may fail after it.
-    func putEntry(
-        _ place: Location, _ attributes: Attributes, at offset: Int, in reply: ReplyBuffer
-    ) throws(Pause) {
+    ///
+    /// The node is counted before its attributes are read: a change by another door that comes
+    /// after the reading then finds the node in the table and is told to the kernel.
+    func putEntry(_ place: Location, at offset: Int, in reply: ReplyBuffer) throws(Pause) {
         guard let reference = nodes.reference(place) else { throw .failed(.ENOENT) }
+        let attributes: Attributes
+        do throws(Pause) {
+            attributes = try place.inode.attributes()
+        } catch {
+            nodes.forget(reference.nodeID, count: 1)
+            throw error
+        }
         let fileSystem = place.mount.fileSystem
         let entry = fileSystem.namesAreCacheable ? options.entryTimeout : .zero
         let attribute = attributeTimeout(of: fileSystem)
