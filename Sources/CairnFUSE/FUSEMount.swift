@@ -90,6 +90,8 @@ public final class FUSEMount: @unchecked Sendable {
         case .on: openless = !options.sharesLocks
         case .off: openless = false
         case .automatic:
+            // The kernel itself refuses to open for writing only what is wholly read-only.
+            let isReadOnly = kernelFlags(options, namespace).contains(.readOnly)
             openless =
                 !options.sharesLocks
                 && namespace.mounts.allSatisfy {
@@ -178,14 +180,15 @@ public final class FUSEMount: @unchecked Sendable {
         let queues = Int(cairn_possible_processor_count())
         let processors = min(Int(cairn_processor_count()), queues)
         let count = options.threads > 0 ? min(options.threads, queues) : processors
-        let (session, descriptor) = (session, kernel.descriptor)
+        let (session, kernel) = (session, kernel)
         return (0..<count).map { number in
             let served = stride(from: number, to: queues, by: count).map { UInt16($0) }
             let processor = count == queues ? Int32(number) : nil
             return {
                 RingLoop(
-                    session: session, descriptor: descriptor, queueIDs: served,
-                    processor: processor
+                    session: session, descriptor: kernel.descriptor, queueIDs: served,
+                    processor: processor,
+                    abort: { try? kernel.unmount(lazy: true, force: true) }
                 ).run()
             }
         }
@@ -232,7 +235,7 @@ extension Session {
     /// Answers INIT, which the kernel sends first. True if requests shall come by io_uring.
     func awaitInit(_ descriptor: Int32) -> Bool {
         let loop = DeviceLoop(session: self, descriptor: descriptor)
-        while negotiated.minor == 0, loop.step() {}
+        while negotiated.minor == 0, !isRefused, loop.step() {}
         return negotiated.usesRing
     }
 }

@@ -20,6 +20,7 @@ public struct FUSEMountOptions: Sendable {
         /// If every filesystem that is in the namespace at mount lets its data be cached, no mount
         /// refuses writing or running programs where another allows it, and locks are not shared.
         case automatic
+        /// Files of a read-only mount can then be opened for writing, and only writing fails.
         case on
         case off
     }

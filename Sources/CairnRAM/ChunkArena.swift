@@ -147,11 +147,11 @@ final class ChunkArena: @unchecked Sendable {
         return (Chunk(address, sizeClass: sizeClass), isZero)
     }
 
-    /// A chunk of at least `size` bytes for the filesystem's own use, which cannot do without.
-    func need(_ size: Int, zeroed: Bool) -> Chunk {
+    /// A chunk of at least `size` bytes for the filesystem's own use. Nil: the machine has no memory.
+    func take(_ size: Int, zeroed: Bool) -> Chunk? {
         guard let taken = allocate(sizeClass: Chunk.sizeClass(for: size)),
             let address = taken.chunk.address
-        else { preconditionFailure("the machine has no memory for a directory") }
+        else { return nil }
         if zeroed, !taken.isZero { memset(address, 0, taken.chunk.capacity) }
         return taken.chunk
     }

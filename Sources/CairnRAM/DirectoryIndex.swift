@@ -17,7 +17,7 @@
 // Invariants
 //  - Each live record is in exactly one slot; dead ones in none.
 //  - Cookies grow within a segment and from segment to segment.
-//  - A directory without entries holds no memory.
+//  - A directory without entries holds no memory, except between `makeRoom` and `insert`.
 //  - Several places of `tables` may stand for one table; its `count` is right in the first of them.
 //
 // Threading: guarded by the directory's node lock; exclusively for what mutates.
@@ -37,6 +37,8 @@ struct DirectoryIndex {
     var segmentCount = 0
     var segmentCapacity = 0
     private var nextCookie: UInt64 = 1
+    /// Room was made for a name that is yet to be inserted.
+    private var hasRoom = false
 
     // MARK: Finding
 
@@ -88,11 +90,27 @@ struct DirectoryIndex {
 
     // MARK: Changing
 
-    /// Adds a name that is not there.
+    /// Takes the memory that `insert` of this name will need; names may be removed in between. False:
+    /// the machine has none, and nothing has changed.
+    mutating func makeRoom(for name: Name, in arena: ChunkArena) -> Bool {
+        let size = Record.size(nameLength: name.count)
+        guard tableWithRoom(for: name.hash, in: arena) != nil,
+            lastSegment(withRoomFor: size, cookie: nextCookie, in: arena) != nil
+        else {
+            if count == 0 { removeAll(in: arena) }
+            return false
+        }
+        hasRoom = true
+        return true
+    }
+
+    /// Adds a name that is not there, and for which `makeRoom` has made room.
     mutating func insert(_ name: Name, to node: TreeNode, in arena: ChunkArena) {
-        let record = appendRecord(name, cookie: nextCookie, node, in: arena)
+        hasRoom = false
+        guard let record = appendRecord(name, cookie: nextCookie, node, in: arena),
+            let table = tableWithRoom(for: name.hash, in: arena)
+        else { preconditionFailure("the machine has no memory for a directory") }
         nextCookie += 1
-        let table = tableWithRoom(for: name.hash, in: arena)
         table.pointee.insert(Slot(record, tag: name.hash & Slot.tagMask))
         count += 1
     }
@@ -103,14 +121,15 @@ struct DirectoryIndex {
         let table = table(for: name.hash)
         table.pointee.remove(record, tag: name.hash & Slot.tagMask)
         count -= 1
-        if count == 0 {
+        if count == 0, !hasRoom {
             removeAll(in: arena)
             return
         }
         record.isDead = true
         shrinkSegment(of: record, in: arena)
         if table.pointee.isSparse {
-            replaceTable(table, capacity: table.pointee.capacity / 2, in: arena)
+            // Without memory it stays as large as it is.
+            _ = replaceTable(table, capacity: table.pointee.capacity / 2, in: arena)
         }
     }
 
@@ -150,47 +169,60 @@ struct DirectoryIndex {
     /// How many places stand for the table.
     private func width(of table: Table) -> Int { 1 << Int(depth - table.depth) }
 
-    /// The table for a hash, with room for one more entry.
+    /// The table for a hash, with room for one more entry. Nil: the machine has no memory.
     private mutating func tableWithRoom(
         for hash: UInt64, in arena: ChunkArena
-    ) -> UnsafeMutablePointer<Table> {
+    ) -> UnsafeMutablePointer<Table>? {
         if tables == nil {
+            guard let first = Table(capacity: Table.smallest, depth: 0, in: arena) else {
+                return nil
+            }
             tables = .allocate(capacity: 1)
-            tables?.initialize(to: Table(capacity: Table.smallest, depth: 0, in: arena))
+            tables?.initialize(to: first)
         }
         while true {
             let table = table(for: hash)
             if !table.pointee.isFull { return table }
             if table.pointee.capacity < Table.largest {
-                replaceTable(table, capacity: table.pointee.capacity * 2, in: arena)
+                guard replaceTable(table, capacity: table.pointee.capacity * 2, in: arena) else {
+                    return nil
+                }
             } else {
-                split(table, hash: hash, in: arena)
+                guard split(table, hash: hash, in: arena) else { return nil }
             }
         }
     }
 
     private mutating func replaceTable(
         _ table: UnsafeMutablePointer<Table>, capacity: Int, in arena: ChunkArena
-    ) {
+    ) -> Bool {
         let old = table.pointee
-        var fresh = Table(capacity: capacity, depth: old.depth, in: arena)
+        guard var fresh = Table(capacity: capacity, depth: old.depth, in: arena) else {
+            return false
+        }
         for place in 0..<old.capacity where !old.slots[place].isEmpty {
             fresh.insert(old.slots[place])
         }
         table.update(repeating: fresh, count: width(of: old))
         old.free(in: arena)
+        return true
     }
 
     private mutating func split(
         _ table: UnsafeMutablePointer<Table>, hash: UInt64, in arena: ChunkArena
-    ) {
+    ) -> Bool {
         precondition(table.pointee.depth < Table.deepest, "a hash that does not spread names")
         if table.pointee.depth == depth { doubleTables() }
         let first = self.table(for: hash)
         let old = first.pointee
         let bit = UInt32(1) << UInt32(31 - old.depth)
-        var low = Table(capacity: old.capacity, depth: old.depth + 1, in: arena)
-        var high = Table(capacity: old.capacity, depth: old.depth + 1, in: arena)
+        guard var low = Table(capacity: old.capacity, depth: old.depth + 1, in: arena) else {
+            return false
+        }
+        guard var high = Table(capacity: old.capacity, depth: old.depth + 1, in: arena) else {
+            low.free(in: arena)
+            return false
+        }
         for place in 0..<old.capacity where !old.slots[place].isEmpty {
             let slot = old.slots[place]
             if slot.record.hashTop & bit == 0 { low.insert(slot) } else { high.insert(slot) }
@@ -199,6 +231,7 @@ struct DirectoryIndex {
         first.update(repeating: low, count: half)
         (first + half).update(repeating: high, count: half)
         old.free(in: arena)
+        return true
     }
 
     private mutating func doubleTables() {
@@ -249,8 +282,10 @@ struct Table {
     /// Splitting further would need more bits of the hash than records keep.
     static var deepest: UInt64 { 31 }
 
-    init(capacity: Int, depth: UInt64, in arena: ChunkArena) {
-        chunk = arena.need(capacity * 8, zeroed: true)
+    /// Nil: the machine has no memory.
+    init?(capacity: Int, depth: UInt64, in arena: ChunkArena) {
+        guard let chunk = arena.take(capacity * 8, zeroed: true) else { return nil }
+        self.chunk = chunk
         depthBits = UInt32(depth)
     }
 

@@ -81,11 +81,12 @@ struct Segment {
 
     init(header: UnsafeMutableRawPointer) { self.header = header }
 
-    /// Has room for at least `capacity` bytes of records.
-    init(capacity: Int, firstCookie: UInt64, in arena: ChunkArena) {
+    /// Has room for at least `capacity` bytes of records. Nil: the machine has no memory.
+    init?(capacity: Int, firstCookie: UInt64, in arena: ChunkArena) {
         let size = min(capacity + Segment.headerSize, Chunk.largestSize)
-        let chunk = arena.need(max(size, Segment.smallestSize), zeroed: false)
-        guard let address = chunk.address else { preconditionFailure("a chunk without address") }
+        guard let chunk = arena.take(max(size, Segment.smallestSize), zeroed: false),
+            let address = chunk.address
+        else { return nil }
         header = address
         header.storeBytes(of: firstCookie, as: UInt64.self)
         header.storeBytes(of: 0, toByteOffset: 8, as: UInt32.self)
@@ -136,34 +137,40 @@ struct Segment {
 }
 
 extension DirectoryIndex {
-    /// A record behind all others.
+    /// A record behind all others. Nil: the machine has no memory.
     mutating func appendRecord(
         _ name: Name, cookie: UInt64, _ node: TreeNode, in arena: ChunkArena
-    ) -> Record {
+    ) -> Record? {
         let size = Record.size(nameLength: name.count)
-        let segment = lastSegment(withRoomFor: size, cookie: cookie, in: arena)
+        guard let segment = lastSegment(withRoomFor: size, cookie: cookie, in: arena) else {
+            return nil
+        }
         let (record, offset) = segment.append(size: size)
         record.initialize(name, cookie: cookie, at: offset)
         record.lead(to: node)
         return record
     }
 
-    private mutating func lastSegment(
+    /// The segment that records go to, with so much room. Nil: the machine has no memory.
+    mutating func lastSegment(
         withRoomFor size: Int, cookie: UInt64, in arena: ChunkArena
-    ) -> Segment {
+    ) -> Segment? {
         var next = size
         if segmentCount > 0, let segments {
             let last = segments[segmentCount - 1]
             if last.used + size <= last.capacity { return last }
             // Names that come and go: the dead make room before anything grows.
-            if last.liveBytes * 2 < last.used {
+            if last.liveBytes * 2 < last.used,
                 let fresh = rewrite(segmentCount - 1, capacity: last.capacity, in: arena)
+            {
                 if fresh.used + size <= fresh.capacity { return fresh }
             }
             next = max(size, last.capacity * 2)
         }
-        let segment = Segment(
-            capacity: next, firstCookie: segmentCount == 0 ? 0 : cookie, in: arena)
+        guard
+            let segment = Segment(
+                capacity: next, firstCookie: segmentCount == 0 ? 0 : cookie, in: arena)
+        else { return nil }
         addSegment(segment)
         return segment
     }
@@ -207,11 +214,13 @@ extension DirectoryIndex {
         (segments + index).update(from: segments + index + 1, count: segmentCount - index)
     }
 
-    /// Copies a segment's live records into a new one that takes its place.
-    private func rewrite(_ index: Int, capacity: Int, in arena: ChunkArena) -> Segment {
+    /// Copies a segment's live records into a new one that takes its place. Nil: the machine has no
+    /// memory, and the old one stays.
+    private func rewrite(_ index: Int, capacity: Int, in arena: ChunkArena) -> Segment? {
         guard let segments else { preconditionFailure("no segment to rewrite") }
         let old = segments[index]
-        let fresh = Segment(capacity: capacity, firstCookie: old.firstCookie, in: arena)
+        guard let fresh = Segment(capacity: capacity, firstCookie: old.firstCookie, in: arena)
+        else { return nil }
         var offset = 0
         while offset < old.used {
             let record = old.record(at: offset)

@@ -52,6 +52,17 @@ extension FileData {
         if last != first { clear(range, inChunk: last) }
     }
 
+    /// The range becomes zeros, and what has a place keeps it.
+    func zero(_ range: Range<UInt64>) {
+        guard !range.isEmpty else { return }
+        let last = (range.upperBound - 1) >> FileData.chunkBits
+        var next = firstChunk(from: range.lowerBound >> FileData.chunkBits)
+        while let index = next, index <= last {
+            clear(range, inChunk: index)
+            next = firstChunk(from: index + 1)
+        }
+    }
+
     /// Zeros what the chunk has of the range.
     private func clear(_ range: Range<UInt64>, inChunk index: UInt64) {
         let chunk = chunk(at: index)

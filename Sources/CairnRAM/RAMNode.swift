@@ -14,7 +14,8 @@ class RAMNode: TreeNode, @unchecked Sendable {
     unowned(unsafe) final let space: RAMSpace
     /// Nil where there are none.
     final var extendedAttributes: AttributeTable?
-    /// Counted in `space.nodes`, from `.create` to `.free`.
+    /// Counted in `space.nodes`, from `.create` to `.free`. Further names of a file count there too,
+    /// from when they come to when they go.
     final var isCounted = false
 
     init(_ attributes: Attributes, parent: UInt64 = 0, in tree: TreeFileSystem, _ space: RAMSpace) {

@@ -167,9 +167,36 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             space.nodes.give(cost.nodes)
             throw .failed(.ENOSPC)
         }
-        for edit in edits {
-            apply(edit)
+        guard makeRoom(for: edits) else {
+            space.nodes.give(cost.nodes)
+            space.bytes.give(cost.bytes)
+            throw .failed(.ENOSPC)
         }
+        for edit in edits {
+            apply(edit, of: edits)
+        }
+    }
+
+    /// Takes the memory that directories will need for a new name, of which a change has one at most.
+    @inline(__always)
+    private func makeRoom(for edits: [Edit]) -> Bool {
+        for edit in edits {
+            guard case .insert(let name, let edited, _) = edit else { continue }
+            let directory = RAMStore.directory(edited.node)
+            if !directory.entries.makeRoom(for: name, in: space.arena) { return false }
+        }
+        return true
+    }
+
+    /// How many nodes a file counts for: one, and one more for each further name, which takes memory
+    /// too (as in tmpfs).
+    @inline(__always)
+    private static func weight(_ linkCount: UInt32) -> Int { max(1, Int(linkCount)) }
+
+    @inline(__always)
+    private func weightGained(_ node: TreeNode, _ attributes: Attributes) -> Int {
+        node.isDirectory
+            ? 0 : RAMStore.weight(attributes.linkCount) - RAMStore.weight(node.stored.linkCount)
     }
 
     private struct Cost {
@@ -186,6 +213,8 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             case .create(_, _, let target):
                 cost.nodes += 1
                 cost.bytes += target.isEmpty ? 0 : RAMStore.chunkSize(forTarget: target)
+            case .attributes(let node, let attributes):
+                cost.nodes += max(0, weightGained(node.node, attributes))
             case .extendedAttribute(let name, _, let value?):
                 cost.bytes += AttributeTable.size(name, value)
             case .reserve(let node, let offset, let length):
@@ -206,12 +235,14 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
     }
 
     @inline(__always)
-    private func apply(_ edit: Edit) {
+    private func apply(_ edit: Edit, of edits: [Edit]) {
         switch edit {
         case .create(let node, _, let target):
             RAMStore.node(node.node).isCounted = true
             if !target.isEmpty { createTarget(target, of: RAMStore.file(node.node)) }
         case .attributes(let node, let attributes):
+            let gained = weightGained(node.node, attributes)
+            if gained < 0 { space.nodes.give(-gained) }
             guard node.node.kind == .regular, attributes.size < node.node.stored.size else {
                 return
             }
@@ -237,11 +268,26 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             reserve(offset..<offset + length, of: RAMStore.file(node.node))
         case .punch(let node, let offset, let length):
             let file = RAMStore.file(node.node)
-            file.data.punch(offset..<offset + length, in: space)
+            if isReserved(node.node, offset..<offset + length, by: edits) {
+                // The reservation was priced with the places that are there, so they stay.
+                file.data.zero(offset..<offset + length)
+            } else {
+                file.data.punch(offset..<offset + length, in: space)
+            }
             file.noteOccupancy(blocks: file.blocks)
         case .orphan, .adopt, .free:
             // Nothing survives a crash here, and `evicted` gives the storage back.
             break
+        }
+    }
+
+    /// Whether the range of a file that is punched gets its place in the same change.
+    private func isReserved(
+        _ punched: TreeNode, _ range: Range<UInt64>, by edits: [Edit]
+    ) -> Bool {
+        edits.contains { edit in
+            guard case .reserve(let node, let offset, let length) = edit else { return false }
+            return node.node === punched && range.overlaps(offset..<offset + length)
         }
     }
 

@@ -137,7 +137,8 @@ extension TreeNode {
         defer { withExtendedLifetime(locked) {} }
         try requireAddable()
         guard try tree.find(name, in: self) == nil else { throw .failed(.EEXIST) }
-        guard !node.condition.contains(.freed) else { throw .failed(.ENOENT) }
+        // Released: it is about to be freed, as soon as its store is ready.
+        guard !node.condition.contains(.freed), !node.isReleased else { throw .failed(.ENOENT) }
         guard node.stored.flags.isDisjoint(with: [.immutable, .appendOnly]) else {
             throw .failed(.EPERM)
         }

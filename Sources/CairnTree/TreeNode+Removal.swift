@@ -100,9 +100,17 @@ extension TreeNode {
         guard isOrphan else { return }
         callingBack(
             { [self] () throws(Pause) in try freeOrphan() },
-            // A store that fails here has the node recorded as an orphan and frees it when it
-            // is next opened.
-            completion: { _ in })
+            completion: { [self] result in
+                if case .failure = result { stayOrphan() }
+            })
+    }
+
+    /// A store that failed to free the node has it recorded as an orphan and frees it when it is
+    /// next opened. Until then it is a node that can be held, and freed when it is dropped again.
+    private func stayOrphan() {
+        lock.lock()
+        defer { lock.unlock() }
+        if isReleased, !condition.contains(.freed) { takeBackRelease() }
     }
 
     private func freeOrphan() throws(Pause) {

@@ -125,6 +125,11 @@ extension MountTests {
                 #expect(lseek(file, 20_000, 3) == -1 && errno == ENXIO)
                 let target = open(mounted("copy"), O_CREAT | O_RDWR, 0o600)
                 #expect(cairn_test_copy_range(file, 0, target, 0, 10_000) == 10_000)
+                // No request keeps a serving thread for long.
+                #expect(ftruncate(file, 20 << 20) == 0)
+                let part = 8 << 20
+                #expect(cairn_test_copy_range(file, 0, target, 0, 20 << 20) == part)
+                #expect(ftruncate(target, 10_000) == 0)
                 close(target)
                 #expect(contents(mounted("copy")) == bytes)
                 close(file)

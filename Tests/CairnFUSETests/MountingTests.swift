@@ -72,10 +72,45 @@ extension MountTests {
             }
         }
 
+        @Test func theStrictestMountDecidesWhatMayRun() async throws {
+            try await withMount(
+                prepare: { namespace in
+                    let place = try blocking { () throws(Pause) in
+                        try FileName("below").withName { (name) throws(Pause) in
+                            try namespace.vfs.create(
+                                name, in: namespace.root.inode,
+                                NewNode(kind: .directory, permissions: .executeAll),
+                                by: Caller(.root))
+                        }
+                    }
+                    try namespace.mount(
+                        ScratchFileSystem(),
+                        at: Location(mount: namespace.rootMount, inode: place),
+                        flags: [.noSetID, .noDevices, .noExecute, .readOnly])
+                }
+            ) { mounted in
+                let table = String(decoding: contents("/proc/mounts") ?? [], as: UTF8.self)
+                let line = table.split(separator: "\n").first { $0.contains(mounted.path) }
+                let found = try #require(line)
+                for word in [" rw,", "nosuid", "nodev", "noexec"] {
+                    #expect(found.contains(word))
+                }
+            }
+        }
+
         @Test(arguments: transports)
         func mountsBelowAreCrossed(over transport: FUSEMountOptions.Transport) async throws {
             let inner = ScratchFileSystem()
             let frozen = ScratchFileSystem()
+            let kept = FileName("kept")
+            try blocking { () throws(Pause) in
+                _ = try kept.withName { (name) throws(Pause) in
+                    try VFS().create(
+                        name, in: frozen.root,
+                        NewNode(kind: .regular, permissions: .init(rawValue: 0o644)),
+                        by: Caller(.root))
+                }
+            }
             try await withMount(
                 over: transport,
                 prepare: { namespace in
@@ -105,6 +140,11 @@ extension MountTests {
                 #expect(rmdir(mounted("inner")) == -1 && errno == EBUSY)
                 #expect(mkdir(mounted("frozen/d"), 0o700) == -1 && errno == EROFS)
                 #expect(chmod(mounted("frozen"), 0o700) == -1 && errno == EROFS)
+                let changing = [O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC, O_WRONLY | O_TRUNC]
+                for flags in changing {
+                    #expect(open(mounted("frozen/kept"), flags) == -1 && errno == EROFS)
+                }
+                #expect(contents(mounted("frozen/kept")) == [])
                 let inner = try #require(status(mounted("inner/f")))
                 let outer = try #require(status(mounted("f")))
                 #expect(inner.st_ino != outer.st_ino)

@@ -1,5 +1,6 @@
 // Names through a mount: made, found, moved, listed and taken away.
 
+import CTestCalls
 import CairnBase
 import CairnFUSE
 import CairnVFS
@@ -120,6 +121,33 @@ extension MountTests {
                 #expect(fileSystem.freedCount == 0)
                 close(file)
                 #expect(eventually { fileSystem.freedCount == 1 })
+            }
+        }
+
+        @Test(arguments: transports)
+        func creatingWhatIsThereAlreadyChecksWhoMay(
+            over transport: FUSEMountOptions.Transport
+        ) async throws {
+            try await withMount(over: transport) { mounted in
+                #expect(chmod(mounted.path, 0o777) == 0)
+                // Made behind the back of the VFS, so the kernel is not told of it.
+                let root = mounted.namespace.root.inode
+                for (name, mode) in [("closed", UInt32(0o600)), ("shared", 0o666)] {
+                    #expect(status(mounted(name)) == nil)
+                    try blocking { () throws(Pause) in
+                        _ = try FileName(name).withName { (name) throws(Pause) in
+                            try root.create(
+                                name,
+                                NewNode(kind: .regular, permissions: .init(rawValue: mode)),
+                                by: .root)
+                        }
+                    }
+                }
+                let flags = O_CREAT | O_RDWR
+                #expect(cairn_test_open_as(mounted("closed"), flags, 12345) == -EACCES)
+                #expect(cairn_test_open_as(mounted("closed"), flags | O_TRUNC, 12345) == -EACCES)
+                #expect(cairn_test_open_as(mounted("shared"), flags, 12345) == 0)
+                #expect(cairn_test_open_as(mounted("shared"), flags | O_EXCL, 12345) == -EEXIST)
             }
         }
 

@@ -92,6 +92,62 @@ import Testing
         try s.close()
     }
 
+    @Test("A directory that made room for a name gives it back with its last one")
+    func room() throws {
+        let time = ManualTime()
+        let s = try Session(store: Ground.memoryStore(time: time), time: time)
+        let node = try #require(s.tree.root as? TreeNode)
+        let arena = ChunkArena()
+        var index = DirectoryIndex()
+        for round in 0..<3000 {
+            let (old, new) = (FileName("name \(round)"), FileName("name \(round + 1)"))
+            if round == 0 { old.withName { index.insert($0, to: node, in: arena) } }
+            // As a rename does.
+            #expect(new.withName { index.makeRoom(for: $0, in: arena) })
+            old.withName { index.remove($0, in: arena) }
+            new.withName { index.insert($0, to: node, in: arena) }
+            #expect(index.count == 1)
+            #expect(old.withName { index.find($0) } == nil)
+            #expect(new.withName { index.find($0) } != nil)
+        }
+        #expect(index.segmentCount <= 2)
+        FileName("name 3000").withName { index.remove($0, in: arena) }
+        #expect(index.tables == nil)
+        try s.close()
+    }
+
+    @Test("Each further name of a file counts, as in tmpfs")
+    func linksCount() throws {
+        let time = ManualTime()
+        let s = try Session(store: Ground.memoryStore(nodes: 10, time: time), time: time)
+        let free = try s.statistics().freeNodes
+        #expect(free == 9)
+        try s.file("/f")
+        for number in 1..<9 { try s.link("/f", "/\(number)") }
+        #expect(try s.statistics().freeNodes == 0)
+        #expect(throws: Errno.ENOSPC) { try s.link("/f", "/9") }
+        #expect(throws: Errno.ENOSPC) { try s.file("/g") }
+        // Neither a name that moves nor one that is exchanged is a further one.
+        try s.rename("/f", "/9")
+        try s.rename("/9", "/8", .exchange)
+        try s.unlink("/1")
+        #expect(try s.statistics().freeNodes == 1)
+        try s.file("/g")
+        try s.rename("/g", "/2")
+        #expect(try s.statistics().freeNodes == 1)
+        for name in ["2", "3", "4", "5", "6", "7", "8", "9"] { try s.unlink("/\(name)") }
+        #expect(try s.statistics().freeNodes == free)
+        // The first name of a file that had none is no further one.
+        let unnamed = try s.temporary(in: "/")
+        #expect(try s.statistics().freeNodes == free - 1)
+        try s.link(unnamed, "/t")
+        unnamed.drop()
+        #expect(try s.statistics().freeNodes == free - 1)
+        try s.unlink("/t")
+        #expect(try s.statistics().freeNodes == free)
+        try s.close()
+    }
+
     // MARK: Accounts
 
     @Test("An account gives out exactly its limit, to however many threads")
@@ -182,6 +238,30 @@ import Testing
             }
         }
         #expect(try s.stat("/f").blocks == 0)
+        try s.close()
+    }
+
+    @Test("Zeroing what has its place costs nothing and gives nothing back")
+    func zeroingIsNoGain() throws {
+        let time = ManualTime()
+        let s = try Session(store: Ground.memoryStore(bytes: 5 << 20, time: time), time: time)
+        let empty = try s.statistics().freeBlocks
+        let file = try s.file("/f")
+        try s.write(file, [UInt8](repeating: 7, count: 4 << 20))
+        for _ in 0..<8 {
+            try s.allocate("/f", .zero(keepSize: true), 0, 4 << 20)
+            let held = try s.stat("/f").blocks * 512 / 4096
+            #expect(try s.statistics().freeBlocks + held == empty)
+        }
+        #expect(try s.read(file, count: 4 << 20) == [UInt8](repeating: 0, count: 4 << 20))
+        // Over the file's end, and over a hole.
+        try s.allocate("/f", .punchHole, 1 << 20, 1 << 20)
+        try s.write(file, [7])
+        try s.allocate("/f", .zero(keepSize: false), 0, (4 << 20) + 100_000)
+        let held = try s.stat("/f").blocks * 512 / 4096
+        #expect(held >= (4 << 20) / 4096)
+        #expect(try s.statistics().freeBlocks + held == empty)
+        #expect(try s.read(file, count: 1) == [0])
         try s.close()
     }
 

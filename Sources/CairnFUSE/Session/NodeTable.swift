@@ -37,6 +37,13 @@ final class NodeTable: @unchecked Sendable {
         self.shards = (0..<(1 << Int(Self.shardBits))).map { _ in Shard() }
     }
 
+    /// The use of a slot that comes after `use`. The low bits are never 0, for such numbers are
+    /// reserved: 0, the root's, and the openless probe's.
+    static func use(after use: UInt64) -> UInt64 {
+        let next = use &+ 1
+        return next & ((1 << useBits) - 1) == 0 ? next &+ 1 : next
+    }
+
     /// What the kernel is told of a node.
     struct Reference {
         var nodeID: UInt64
@@ -246,7 +253,7 @@ private final class Shard: @unchecked Sendable {
         node.pointee.mount = Unmanaged.passRetained(mount)
         ledgers[slot] = Ledger(
             inodeIdentity: inode.identity, mountKey: key, hash: hash, lookups: 1,
-            uses: ledgers[slot].uses + 1)
+            uses: NodeTable.use(after: ledgers[slot].uses))
         let reference = number(slot, ledgers[slot].uses)
         node.pointee.nodeID.store(reference.nodeID, ordering: .releasing)
         insert(slot, hash: hash)

@@ -201,6 +201,10 @@ extension Session {
         return .reply(8)
     }
 
+    /// What one request copies at most, in bytes: it holds a serving thread all the while, and a copy
+    /// may be short, so that the caller comes again.
+    private static var copyLimit: UInt64 { 8 << 20 }
+
     /// EXDEV and EOPNOTSUPP make the kernel copy through its page cache.
     func copyRange(
         _ request: Request, _ reply: ReplyBuffer, _ worker: Worker
@@ -209,11 +213,9 @@ extension Session {
         let source = try place(request.nodeID)
         let target = try writable(arguments.u64(16))
         guard arguments.u64(48) == 0 else { throw .failed(.EINVAL) }
-        // The older form answers in 32 bits.
-        let limit: UInt64 = request.opcode == .copyRange ? 1 << 30 : 1 << 62
         let count = try vfs.copyRange(
             from: source.inode, at: arguments.u64(8), to: target.inode, at: arguments.u64(32),
-            length: min(arguments.u64(40), limit),
+            length: min(arguments.u64(40), Self.copyLimit),
             options: request.user == 0 ? [.useReserve] : [], by: caller(request, worker))
         reply.put(UInt64(count), at: 0)
         return .reply(8)

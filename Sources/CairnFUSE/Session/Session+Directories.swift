@@ -82,9 +82,7 @@ extension Session {
         _ name: Name, in directory: Location, at offset: Int, _ reply: ReplyBuffer
     ) throws(Pause) {
         guard let found = try vfs.lookup(name, in: directory.inode) else { return }
-        let place = crossed(found, in: directory)
-        let attributes = try place.inode.attributes()
-        try putEntry(place, attributes, at: offset, in: reply)
+        try putEntry(crossed(found, in: directory), at: offset, in: reply)
     }
 }
 

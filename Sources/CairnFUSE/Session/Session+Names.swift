@@ -12,17 +12,18 @@ extension Session {
         let name = try request.name()
         // Between the lookup and the reference the file may lose its last name and go.
         for _ in 0..<8 {
-            guard let found = try vfs.lookup(name, in: directory.inode) else { break }
-            let place = crossed(found, in: directory)
-            let attributes = try place.inode.attributes()
+            guard let found = try vfs.lookup(name, in: directory.inode) else {
+                return try absent(in: directory, reply)
+            }
             do throws(Pause) {
-                try putEntry(place, attributes, at: 0, in: reply)
+                try putEntry(crossed(found, in: directory), at: 0, in: reply)
                 return .reply(Wire.entrySize)
             } catch {
                 guard case .failed(.ENOENT) = error else { throw error }
             }
         }
-        return try absent(in: directory, reply)
+        // The name leads somewhere each time, so that it does not exist must not be kept.
+        throw .failed(.ENOENT)
     }
 
     /// An entry without a node tells the kernel for how long the name does not exist.
@@ -73,9 +74,7 @@ extension Session {
                 by: caller(request, worker))
             progress.inode = made
         }
-        let attributes = try made.attributes()
-        try putEntry(
-            Location(mount: directory.mount, inode: made), attributes, at: 0, in: reply)
+        try putEntry(Location(mount: directory.mount, inode: made), at: 0, in: reply)
         return .reply(Wire.entrySize)
     }
 
@@ -114,8 +113,9 @@ extension Session {
             umask: Permissions(rawValue: request.arguments.u32(8)).intersection(.all))
     }
 
-    /// Makes and opens a file. The kernel believes that the name is free; another door may have
-    /// made it meanwhile, and then it is opened, unless O_EXCL.
+    /// Makes and opens a file. The kernel believes that the name is free. If another door has made
+    /// it meanwhile, nobody has checked what the caller may do with it: ESTALE makes the kernel
+    /// look the name up anew, check, and open what it finds.
     func create(
         _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
     ) throws(Pause) -> Outcome {
@@ -128,56 +128,52 @@ extension Session {
                 progress.inode = try vfs.create(
                     name, in: directory.inode, newFile(request), by: caller)
             } catch {
-                guard case .failed(.EEXIST) = error, flags & OpenFlag.exclusive == 0 else {
-                    throw error
+                if case .failed(.EEXIST) = error, flags & OpenFlag.exclusive == 0 {
+                    throw .failed(.ESTALE)
                 }
-                guard let found = try vfs.lookup(name, in: directory.inode) else {
-                    throw .failed(.ENOENT)
-                }
-                if found.isDirectory { throw .failed(.EISDIR) }
-                guard found.kind == .regular else { throw .failed(.EEXIST) }
-                if flags & OpenFlag.truncate != 0 {
-                    var change = AttributeChange()
-                    change.size = 0
-                    try vfs.setAttributes(of: found, change, by: caller)
-                }
-                progress.inode = found
+                throw error
             }
         }
         guard let inode = progress.inode else { throw .failed(.EIO) }
         let place = Location(mount: directory.mount, inode: inode)
-        let attributes = try inode.attributes()
-        let opening = try openFile(place, flags, caller)
-        try putEntry(place, attributes, at: 0, in: reply)
-        putOpening(opening, place, at: Wire.entrySize, in: reply)
+        try putEntryAndOpening(place, flags, caller, in: reply)
         return .reply(Wire.entrySize + Wire.openReplySize)
     }
 
+    /// What CREATE and TMPFILE answer with.
+    private func putEntryAndOpening(
+        _ place: Location, _ flags: UInt32, _ caller: Caller, in reply: ReplyBuffer
+    ) throws(Pause) {
+        let opening = try openFile(place, flags, caller)
+        do throws(Pause) {
+            try putEntry(place, at: 0, in: reply)
+        } catch {
+            opening?.close()
+            throw error
+        }
+        putOpening(opening, place, at: Wire.entrySize, in: reply)
+    }
+
+    /// The new file is held for us until the node holds it, over all runs.
     func createTemporary(
         _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
     ) throws(Pause) -> Outcome {
-        let directory = try writable(request.nodeID)
-        let caller = caller(request, worker)
-        let inode: Inode
-        if let before = progress.inode {
-            inode = before
-        } else {
-            inode = try vfs.createTemporary(
-                in: directory.inode, newFile(request), by: caller)
-            progress.inode = inode
-        }
-        let place = Location(mount: directory.mount, inode: inode)
         do throws(Pause) {
-            let attributes = try inode.attributes()
-            let opening = try openFile(place, request.arguments.u32(0), caller)
-            try putEntry(place, attributes, at: 0, in: reply)
-            putOpening(opening, place, at: Wire.entrySize, in: reply)
+            let directory = try writable(request.nodeID)
+            let caller = caller(request, worker)
+            if progress.inode == nil {
+                progress.inode = try vfs.createTemporary(
+                    in: directory.inode, newFile(request), by: caller)
+            }
+            guard let inode = progress.inode else { throw .failed(.EIO) }
+            try putEntryAndOpening(
+                Location(mount: directory.mount, inode: inode), request.arguments.u32(0), caller,
+                in: reply)
         } catch {
-            if case .failed = error { inode.drop() }
+            if case .failed = error { progress.inode?.drop() }
             throw error
         }
-        // The node holds it now.
-        inode.drop()
+        progress.inode?.drop()
         return .reply(Wire.entrySize + Wire.openReplySize)
     }
 
@@ -192,8 +188,7 @@ extension Session {
                 source.inode, as: name, in: directory.inode, by: caller(request, worker))
             progress.inode = source.inode
         }
-        let attributes = try source.inode.attributes()
-        try putEntry(source, attributes, at: 0, in: reply)
+        try putEntry(source, at: 0, in: reply)
         return .reply(Wire.entrySize)
     }
 

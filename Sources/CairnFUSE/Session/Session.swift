@@ -35,6 +35,8 @@ final class Session: @unchecked Sendable {
     let door: UInt64
     /// Written once by INIT, before any other request is answered.
     private(set) var negotiated = Negotiated()
+    /// INIT was refused: no other request will come. Written by INIT.
+    private(set) var isRefused = false
     /// What stands at the kernel's mount point.
     let root: Location
     private let rootFileSystem: FileSystem
@@ -143,6 +145,7 @@ final class Session: @unchecked Sendable {
             negotiated = try Negotiation.answer(request.arguments, options, into: reply)
             return .reply(Wire.initReplySize)
         } catch {
+            isRefused = true
             throw .failed(error)
         }
     }
@@ -192,10 +195,18 @@ final class Session: @unchecked Sendable {
     }
 
     /// struct fuse_entry_out. Counts the node as told; nothing may fail after it.
-    func putEntry(
-        _ place: Location, _ attributes: Attributes, at offset: Int, in reply: ReplyBuffer
-    ) throws(Pause) {
+    ///
+    /// The node is counted before its attributes are read: a change by another door that comes
+    /// after the reading then finds the node in the table and is told to the kernel.
+    func putEntry(_ place: Location, at offset: Int, in reply: ReplyBuffer) throws(Pause) {
         guard let reference = nodes.reference(place) else { throw .failed(.ENOENT) }
+        let attributes: Attributes
+        do throws(Pause) {
+            attributes = try place.inode.attributes()
+        } catch {
+            nodes.forget(reference.nodeID, count: 1)
+            throw error
+        }
         let fileSystem = place.mount.fileSystem
         let entry = fileSystem.namesAreCacheable ? options.entryTimeout : .zero
         let attribute = attributeTimeout(of: fileSystem)

@@ -14,6 +14,10 @@
 // byte makes the kernel's size grow. And the inode is pruned: unless it is open the kernel forgets
 // it and asks anew; while it is open, pruning is tried again from time to time.
 //
+// The kernel answers ENOENT for a node that it does not know. If the table has the node all the
+// same, the reply that tells the kernel of it is on its way, with attributes that may be older than
+// the change: the notification is tried again.
+//
 // Threading: `lock` guards the queue; the observer's calls come from any thread and are short.
 
 import CSystem
@@ -40,7 +44,11 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     private var overflowed = false
     /// Of the thread: nodes that the kernel would not forget when they were pruned.
     private var stubborn: Set<UInt64> = []
+    /// Of the thread: what the kernel could not take because it did not know the node yet.
+    private var early: Set<Item> = []
     private var retryNanoseconds = firstRetry
+    /// When `stubborn` and `early` are tried again, if there are any.
+    private var retryTime: UInt64 = 0
     private static let firstRetry: Int64 = 20_000_000
     private static let lastRetry: Int64 = 5_000_000_000
     private var isStopping = false
@@ -148,27 +156,45 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
             for item in items {
                 write(item)
             }
-            guard items.isEmpty, !isWholesale else {
+            if !items.isEmpty || isWholesale, retryNanoseconds > Self.firstRetry {
                 retryNanoseconds = Self.firstRetry
-                continue
+                retryTime = monotonicNanoseconds() &+ UInt64(Self.firstRetry)
             }
-            let timeout = stubborn.isEmpty ? -1 : retryNanoseconds
-            let result = withUnsafePointer(to: wakeups) { pointer in
+            let timeout = tryAgain()
+            guard items.isEmpty, !isWholesale else { continue }
+            _ = withUnsafePointer(to: wakeups) { pointer in
                 cairn_futex_wait(
                     UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt32.self), seen, timeout)
             }
-            if result == -Glibc.ETIMEDOUT { pruneAgain() }
         }
     }
 
-    /// What was open when it was pruned may be closed by now.
-    private func pruneAgain() {
+    /// Tries what the kernel could not do before, when it is time: a file that was open when it was
+    /// pruned may be closed by now, and a node that the kernel did not know may be known. Gives how
+    /// long to wait until the next time, in nanoseconds; -1: there is nothing to try.
+    private func tryAgain() -> Int64 {
+        guard !stubborn.isEmpty || !early.isEmpty else {
+            retryTime = 0
+            return -1
+        }
+        let now = monotonicNanoseconds()
+        if retryTime == 0 {
+            retryNanoseconds = Self.firstRetry
+            retryTime = now &+ UInt64(retryNanoseconds)
+        }
+        if now < retryTime { return Int64(retryTime - now) }
         retryNanoseconds = min(retryNanoseconds * 2, Self.lastRetry)
-        let nodes = stubborn
+        retryTime = now &+ UInt64(retryNanoseconds)
+        let (nodes, items) = (stubborn, early)
         stubborn = []
+        early = []
+        for item in items {
+            write(item)
+        }
         for node in nodes where session?.nodes.retained(node) != nil {
             write(.prune(node))
         }
+        return stubborn.isEmpty && early.isEmpty ? -1 : retryNanoseconds
     }
 
     private func invalidateAll() {
@@ -197,17 +223,9 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
                 body.put(UInt8(0), at: 16 + name.bytes.count)
             }
         case .attributes(let node):
-            write(.invalidateInode, size: 24) { body in
-                body.put(node, at: 0)
-                body.put(Int64(-1), at: 8)
-                body.put(Int64(0), at: 16)
-            }
+            invalidate(item, node, offset: -1, length: 0)
         case .data(let node, let offset, let length):
-            write(.invalidateInode, size: 24) { body in
-                body.put(node, at: 0)
-                body.put(Int64(clamping: offset), at: 8)
-                body.put(Int64(clamping: length), at: 16)
-            }
+            invalidate(item, node, offset: Int64(clamping: offset), length: Int64(clamping: length))
         case .grow(let node):
             grow(node)
         case .prune(let node):
@@ -221,6 +239,23 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         }
     }
 
+    /// Attributes go in any case; and the pages of a range, if `offset` is not negative.
+    private func invalidate(_ item: Item, _ node: UInt64, offset: Int64, length: Int64) {
+        let result = write(.invalidateInode, size: 24) { body in
+            body.put(node, at: 0)
+            body.put(offset, at: 8)
+            body.put(length, at: 16)
+        }
+        keepIfEarly(item, node, result)
+    }
+
+    private func keepIfEarly(_ item: Item, _ node: UInt64, _ result: Int64) {
+        guard result == -Int64(Glibc.ENOENT), early.count < limit,
+            session?.nodes.retained(node) != nil
+        else { return }
+        early.insert(item)
+    }
+
     /// Stores the last byte where it is, which makes the kernel's size reach there. The byte's page
     /// is then dropped again, for only that byte of it may be right.
     private func grow(_ node: UInt64) {
@@ -230,29 +265,32 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         var byte: UInt8 = 0
         let count = withUnsafeMutableBytes(of: &byte) { try? inode.read(into: $0, at: size - 1) }
         guard count == 1 else { return }
-        write(.store, size: 25) { body in
+        let result = write(.store, size: 25) { body in
             body.put(node, at: 0)
             body.put(size - 1, at: 8)
             body.put(UInt32(1), at: 16)
             body.put(UInt32(0), at: 20)
             body.put(byte, at: 24)
         }
+        keepIfEarly(.grow(node), node, result)
         write(.data(node, offset: size - 1, length: 1))
     }
 
-    /// The kernel answers ENOENT where it does not know the node or name any more: fine.
+    /// Gives what the kernel answered: negative errors. ENOENT where it does not know the node or
+    /// name.
+    @discardableResult
     private func write(
         _ code: NotificationCode, size: Int, _ fill: (ReplyBuffer) -> Void
-    ) {
+    ) -> Int64 {
         let total = Wire.replyHeaderSize + size
-        withUnsafeTemporaryAllocation(byteCount: total, alignment: 8) { bytes in
+        sent.add(1, ordering: .relaxed)
+        return withUnsafeTemporaryAllocation(byteCount: total, alignment: 8) { bytes in
             let message = ReplyBuffer(bytes: bytes)
             message.put(UInt32(total), at: 0)
             message.put(code.rawValue, at: 4)
             message.put(UInt64(0), at: 8)
             fill(ReplyBuffer(bytes: message.part(Wire.replyHeaderSize, size)))
-            _ = cairn_write(descriptor, bytes.baseAddress, total)
+            return Int64(cairn_write(descriptor, bytes.baseAddress, total))
         }
-        sent.add(1, ordering: .relaxed)
     }
 }
