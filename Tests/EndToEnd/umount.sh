@@ -174,3 +174,38 @@ test_plain_umount_works_too() {
     umount -i m
     eventually isGone "$daemon"
 }
+
+# A daemon takes its own mount away and no other that came to stand at the same path.
+test_a_signal_spares_the_mount_that_came_after() {
+    mountRAM m
+    old=$(daemonOf m)
+    exec 5<>m/file
+    cairn umount -l m
+    mountRAM m
+    new=$(daemonOf m)
+    echo new >m/file
+    kill -TERM "$old"
+    sleep 0.5
+    [ "$(cat m/file)" = new ]
+    ! isGone "$new"
+    ! isGone "$old"
+    exec 5>&-
+    eventually isGone "$old"
+    cairn umount m
+}
+
+# Neither if the old one still stands below the new one.
+test_a_signal_spares_the_mount_that_lies_over_it() {
+    mountRAM m
+    old=$(daemonOf m)
+    mountRAM m
+    echo new >m/file
+    kill -TERM "$old"
+    sleep 0.5
+    [ "$(cat m/file)" = new ]
+    cairn umount m
+    isMounted "$work/m"
+    echo old >m/file
+    cairn umount m
+    eventually isGone "$old"
+}

@@ -20,6 +20,8 @@ final class MountService: @unchecked Sendable {
     let vfs: VFS
     let composition: Composition
     let mount: FUSEMount
+    /// The number of this mount's connection. Other mounts may come to stand at the same path.
+    private let connection: UInt32
     let start = SystemTime().now()
     private let signals = Atomic<Int>(0)
 
@@ -30,6 +32,7 @@ final class MountService: @unchecked Sendable {
         mountPoint = try MountService.check(plan.mountPoint)
         vfs = makeVFS()
         composition = try Composition(plan.fileSystems, in: vfs)
+        let covered = try MountTable.mounts(at: mountPoint)
         do throws(MountFailure) {
             mount = try FUSEMount(
                 namespace: composition.namespace, at: mountPoint.text,
@@ -38,6 +41,30 @@ final class MountService: @unchecked Sendable {
             try? composition.namespace.close()
             throw Failure(error)
         }
+        // If this fails, the process ends, and its connection with it.
+        connection = try MountService.newConnection(at: mountPoint, over: covered)
+    }
+
+    /// The connection of the mount that was just made. Others may have mounted there too since
+    /// `covered` was read.
+    private static func newConnection(
+        at mountPoint: FilePath, over covered: [KernelMount]
+    ) throws(Failure) -> UInt32 {
+        let new = try MountTable.mounts(at: mountPoint).filter { mount in
+            mount.isCairn
+                && !covered.contains {
+                    $0.number == mount.number && $0.connection == mount.connection
+                }
+        }
+        guard let first = new.first else {
+            throw Failure(printable(mountPoint), "mounted, but the kernel's table does not show it")
+        }
+        guard new.count == 1 else {
+            throw Failure(
+                printable(mountPoint), "another mount was made there at the same moment",
+                wayOut: clearing)
+        }
+        return first.connection
     }
 
     private static let clearing =
@@ -73,7 +100,7 @@ final class MountService: @unchecked Sendable {
         var server: ControlServer?
         var entry: StateEntry?
         do throws(Failure) {
-            let made = try StateEntry.make(connection: try ownConnection())
+            let made = try StateEntry.make(connection: connection)
             entry = made
             try made.write(description)
             server = try ControlServer(at: made.socket) { [unowned self] in answer($0) }
@@ -141,18 +168,38 @@ final class MountService: @unchecked Sendable {
             return
         }
         guard let failure = unmount(lazily: false, force: false) else { return }
-        guard failure == .EBUSY else {
-            return report(Failure(printable(mountPoint), failure))
+        switch failure {
+        case .EBUSY: break
+        case .EINVAL:
+            return tell("is out of the tree already", MountService.waiting)
+        case .ESTALE:
+            return tell(
+                "another mount stands over it",
+                "unmount that one first; a second signal ends this one now")
+        default: return tell(failure.description, nil)
         }
         let users = Unmounting.users(of: mountPoint)
-        report(
-            Failure(
-                printable(mountPoint), "busy" + (users.isEmpty ? "" : ": used by \(users)"),
-                wayOut: "it ends with its last use; a second signal ends it now"))
+        tell("busy" + (users.isEmpty ? "" : ": used by \(users)"), MountService.waiting)
         _ = unmount(lazily: true, force: false)
     }
 
+    private static let waiting = "it ends with its last use; a second signal ends it now"
+
+    private func tell(_ why: String, _ wayOut: String?) {
+        report(Failure(printable(mountPoint), why, wayOut: wayOut))
+    }
+
+    /// umount2(2) goes by path, so it is only called while this mount is what it would take away:
+    /// ESTALE if another one stands there, EINVAL if this one has left the tree.
     private func unmount(lazily: Bool, force: Bool) -> Errno? {
+        do throws(Failure) {
+            let standing = try MountTable.mounts(at: mountPoint)
+            guard let top = standing.last, isOwn(top) else {
+                return standing.contains(where: isOwn) ? .ESTALE : .EINVAL
+            }
+        } catch {
+            return .EIO
+        }
         do throws(MountFailure) {
             try mount.unmount(lazy: lazily, force: force)
             return nil
@@ -161,14 +208,11 @@ final class MountService: @unchecked Sendable {
         }
     }
 
-    // MARK: What others may ask
-
-    private func ownConnection() throws(Failure) -> UInt32 {
-        guard let mount = try MountTable.mount(at: mountPoint), mount.isCairn else {
-            throw Failure(printable(mountPoint), "mounted, but the kernel's table does not show it")
-        }
-        return mount.connection
+    private func isOwn(_ mount: KernelMount) -> Bool {
+        mount.isCairn && mount.connection == connection
     }
+
+    // MARK: What others may ask
 
     private var description: JSON {
         [
