@@ -85,6 +85,9 @@ stateDirectory() {
 # A process that ended and that nobody has asked for yet (a zombie) is gone too.
 isGone() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 
+# Not `! isGone`: the shell's `set -e` overlooks what has a `!` before it.
+isAlive() { ! isGone "$1"; }
+
 # Tries a command ten times a second, for ten seconds at most.
 eventually() {
     local _

@@ -3,8 +3,8 @@
 //   open sources ─▶ mount ─▶ state entry, control socket ─▶ serve … unmounted ─▶ close, answer
 //
 // The main thread serves; one thread waits for signals, one answers the control socket. The first
-// signal unmounts; if the mount is busy it is taken out of the tree and ends with its last use;
-// a second signal aborts what is in flight.
+// signal unmounts; if the mount is busy it is taken out of the tree and ends with its last use.
+// A second signal aborts the connection: what is in flight fails, all is closed, the process ends.
 
 import Cairn
 import CairnBase
@@ -14,7 +14,7 @@ import Glibc
 import Synchronization
 
 final class MountService: @unchecked Sendable {
-    // Sendable: immutable after `run` began; `signals` is atomic.
+    // Sendable: immutable after init; `signals` is atomic, `ending` has its lock.
     private let plan: MountPlan
     private let mountPoint: FilePath
     let vfs: VFS
@@ -24,6 +24,14 @@ final class MountService: @unchecked Sendable {
     private let connection: UInt32
     let start = SystemTime().now()
     private let signals = Atomic<Int>(0)
+
+    private struct Ending {
+        var entry: StateEntry?
+        var server: ControlServer?
+        /// Set once all is closed.
+        var status: Int32?
+    }
+    private let ending = Mutex(Ending())
 
     /// Opens everything and mounts. Nothing stays if it fails.
     init(_ plan: MountPlan) throws(Failure) {
@@ -97,32 +105,42 @@ final class MountService: @unchecked Sendable {
     /// Serves until the mount is gone; gives the exit status. `ready` is called once the mount
     /// stands, and says whether somebody still wants it.
     func run(_ ready: (StateEntry) -> Bool) -> Int32 {
-        var server: ControlServer?
-        var entry: StateEntry?
         do throws(Failure) {
-            let made = try StateEntry.make(connection: connection)
-            entry = made
-            try made.write(description)
-            server = try ControlServer(at: made.socket) { [unowned self] in answer($0) }
-            server?.start()
+            let entry = try StateEntry.make(connection: connection)
+            ending.withLock { $0.entry = entry }
+            try entry.write(description)
+            let server = try ControlServer(at: entry.socket) { [unowned self] in answer($0) }
+            ending.withLock { $0.server = server }
+            server.start()
             startThread("cairn-signals") { [unowned self] in waitForSignals() }
-            if !ready(made) { raiseStop() }
+            if !ready(entry) { stop() }
         } catch {
             // Without an entry the mount cannot be looked after, so there shall be none.
             report(error)
-            raiseStop()
+            abort()
             mount.serve()
-            entry?.remove()
-            _ = close()
+            _ = conclude()
             return error.status
         }
         mount.serve()
-        entry?.remove(keepingLog: true)
-        let failure = close()
-        if let failure { report(failure) }
-        if failure == nil { entry?.remove() }
-        server?.finish(failure.map { ["error": .string($0.why)] } ?? ["closed": true])
-        return failure == nil ? ExitStatus.done : ExitStatus.failed
+        return conclude()
+    }
+
+    /// Closes all, takes the entry away and tells those who wait; gives the exit status. Whoever
+    /// calls second waits for the first.
+    private func conclude() -> Int32 {
+        ending.withLock { ending in
+            if let status = ending.status { return status }
+            ending.entry?.remove(keepingLog: true)
+            let failure = close()
+            if let failure { report(failure) }
+            if failure == nil { ending.entry?.remove() }
+            ending.server?.finish(
+                failure.map { ["error": .string($0.why)] } ?? ["closed": true])
+            let status = failure == nil ? ExitStatus.done : ExitStatus.failed
+            ending.status = status
+            return status
+        }
     }
 
     /// All that was acknowledged becomes durable.
@@ -159,14 +177,47 @@ final class MountService: @unchecked Sendable {
         sigemptyset(&set)
         for number in MountService.endingSignals { sigaddset(&set, number) }
         var number: Int32 = 0
-        while sigwait(&set, &number) == 0 { raiseStop() }
+        while sigwait(&set, &number) == 0 {
+            if signals.add(1, ordering: .relaxed).newValue == 1 {
+                // It may wait for writes that nobody answers; the next signal must be heard.
+                startThread("cairn-unmount") { [unowned self] in stop() }
+            } else {
+                abort()
+                startThread("cairn-end") { [unowned self] in leave(afterSeconds: 5) }
+            }
+        }
     }
 
-    private func raiseStop() {
-        if signals.add(1, ordering: .relaxed).newValue > 1 {
-            _ = unmount(lazily: true, force: true)
-            return
+    /// Ends the connection: what is in flight and what comes fails, and `serve` returns.
+    private func abort() {
+        // After the connection nobody is left who would take the mount away.
+        _ = unmount(lazily: true, force: false)
+        do throws(Failure) {
+            try Unmounting.abort(connection: connection)
+        } catch {
+            // The end of the process closes the device, which ends the connection too.
+            report(error)
+            leave(afterSeconds: 0)
         }
+    }
+
+    /// Ends the process, if `serve` does not return within this time.
+    private func leave(afterSeconds seconds: UInt32) {
+        sleep(seconds)
+        for part in composition.parts {
+            let fileSystem = part.opened.fileSystem
+            // What is still open keeps a filesystem from closing.
+            do throws(Errno) {
+                try blocking { () throws(Pause) in try fileSystem.sync() }
+            } catch {
+                report(Failure(printable(part.path), error))
+            }
+        }
+        exit(conclude())
+    }
+
+    /// Unmounts, or takes the mount out of the tree if it is busy.
+    private func stop() {
         guard let failure = unmount(lazily: false, force: false) else { return }
         switch failure {
         case .EBUSY: break

@@ -78,7 +78,8 @@ enum Unmounting {
         }
     }
 
-    private static func abort(connection: UInt32) throws(Failure) {
+    /// Through fusectl, by number: it needs no path that leads to the mount.
+    static func abort(connection: UInt32) throws(Failure) {
         let path = FilePath("/sys/fs/fuse/connections/\(connection)/abort")
         let descriptor = path.withCString { open($0, O_WRONLY | O_CLOEXEC) }
         guard descriptor >= 0 else {
