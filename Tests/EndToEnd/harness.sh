@@ -100,6 +100,23 @@ eventually() {
 
 needsRoot() { [ "$(id -u)" = 0 ] || skip "needs root"; }
 
+# Commands as a user without rights: `asUser [NAME=VALUE…] COMMAND…`.
+asUser() {
+    setpriv --reuid=65534 --regid=65534 --clear-groups env -u XDG_RUNTIME_DIR "$@"
+}
+
+# Skips unless a user without rights can mount here.
+needsUser() {
+    needsRoot
+    command -v setpriv >/dev/null || skip "needs setpriv"
+    chmod 755 "$work"
+    asUser test -w /dev/fuse || skip "/dev/fuse is for root only here"
+    [ -e /etc/mtab ] || skip "fusermount3 needs /etc/mtab"
+    asUser test -x "$CAIRN" || skip "the command lies where only root can reach it"
+    mkdir own run
+    chown 65534:65534 own run
+}
+
 # shellcheck source=/dev/null
 source "$here/$file"
 cd "$work"

@@ -338,17 +338,8 @@ test_a_daemon_inherits_nothing() {
 
 # A user without rights mounts through fusermount3.
 test_a_user_mounts_without_root() {
-    needsRoot
-    command -v setpriv >/dev/null || skip "needs setpriv"
-    chmod 755 "$work"
-    mkdir own run
-    chown 65534:65534 own run
-    as() {
-        setpriv --reuid=65534 --regid=65534 --clear-groups env XDG_RUNTIME_DIR="$work/run" "$@"
-    }
-    as test -w /dev/fuse || skip "/dev/fuse is for root only here"
-    [ -e /etc/mtab ] || skip "fusermount3 needs /etc/mtab"
-    as test -x "$CAIRN" || skip "the command lies where only root can reach it"
+    needsUser
+    as() { asUser XDG_RUNTIME_DIR="$work/run" "$@"; }
     as "$CAIRN" mount -t mfs_ram none own
     as touch own/file
     [ "$(as stat -c %u own/file)" = 65534 ]
@@ -357,6 +348,17 @@ test_a_user_mounts_without_root() {
     as "$CAIRN" stats --json own | python3 -m json.tool >/dev/null
     as "$CAIRN" umount own
     isNotMounted "$work/own"
+}
+
+# A path that cannot be carried to the kernel is refused for that, not called missing.
+test_a_mount_point_that_is_no_text_is_refused_for_that() {
+    place=$(printf 'caf\xe9')
+    mkdir "$place"
+    expectFailure 1 "its path is not UTF-8" cairn mount -t mfs_ram none "$place"
+    mkdir "$place/below"
+    cd "$place"
+    expectFailure 1 "its path is not UTF-8" cairn mount -t mfs_ram none below
+    ! grep -qF "$work" <(grep fuse.cairn /proc/self/mountinfo) || fail "something was mounted"
 }
 
 # -- mount(8) ------------------------------------------------------------------------------

@@ -81,6 +81,11 @@ final class MountService: @unchecked Sendable {
     /// The mount point as the kernel's table will have it; it must be a directory that answers.
     private static func check(_ operand: FilePath) throws(Failure) -> FilePath {
         let path = try mountPointPath(operand)
+        guard String(validating: path.bytes, as: UTF8.self) != nil else {
+            throw Failure(
+                printable(path), "its path is not UTF-8, and only such a one can be mounted at",
+                wayOut: "mount elsewhere; mount --bind or --move brings it there")
+        }
         // The kernel may still know the attributes of a root whose daemon is gone.
         if let below = try MountTable.mount(at: path), below.isCairn,
             let entry = StateEntry.find(for: below), ControlClient(at: entry.socket) == nil
