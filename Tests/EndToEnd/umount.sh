@@ -268,3 +268,41 @@ test_a_second_signal_spares_the_mount_that_came_after() {
     exec 5>&- || true
     cairn umount m
 }
+
+# Status 0 means that the daemon is gone, also if it was mounted from another kind of session.
+test_umount_finds_a_daemon_of_another_session() {
+    needsUser
+    asUser "$CAIRN" mount -t mfs_ram none own
+    daemon=$(pgrep -u 65534 -nf __mount-daemon)
+    asUser XDG_RUNTIME_DIR="$work/run" "$CAIRN" stats --json own | grep -q "\"pid\": $daemon"
+    asUser XDG_RUNTIME_DIR="$work/run" "$CAIRN" umount own 2>said
+    isGone "$daemon"
+    [ ! -s said ]
+
+    # Where it cannot be found, that is not kept quiet.
+    asUser XDG_RUNTIME_DIR="$work/run" "$CAIRN" mount -t mfs_ram none own
+    asUser "$CAIRN" umount own 2>said
+    grep -q "may still be writing" said
+}
+
+# Root looks into directories of users, and believes and opens only what is theirs.
+test_root_does_not_trust_what_others_could_have_written() {
+    needsUser
+    directory=/tmp/cairn-65534
+    asUser "$CAIRN" mount -t mfs_ram none own
+    daemon=$(pgrep -u 65534 -nf __mount-daemon)
+    cairn stats --json own | grep -q "\"pid\": $daemon"
+    chmod 777 "$directory"
+    expectFailure 1 "has no control socket" cairn stats own
+    chmod 700 "$directory"
+    echo "nobody may read this" >secret
+    chmod 600 secret
+    number=$(connectionOf "$work/own")
+    kill -KILL "$daemon"
+    eventually isGone "$daemon"
+    ln -sf "$work/secret" "$directory/$number-$daemon.log"
+    cairn umount own 2>said
+    if grep -q "nobody may" said; then fail "a symbolic link was followed"; fi
+    grep -q "its daemon had died" said
+    isNotMounted "$work/own"
+}

@@ -81,11 +81,23 @@ enum MountTable {
     }
 }
 
-/// The bytes of a file whose size stat(2) may not know (procfs); nil with errno.
-func readWholeFile(_ path: FilePath, limit: Int = 1 << 26) -> [UInt8]? {
-    let descriptor = path.withCString { open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+/// The bytes of a file whose size stat(2) may not know (procfs); nil with errno. With `owner`, only
+/// of a regular file of that user, which is not behind a symbolic link.
+func readWholeFile(
+    _ path: FilePath, limit: Int = 1 << 26, ownedBy owner: UInt32? = nil
+) -> [UInt8]? {
+    let flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (owner == nil ? 0 : O_NOFOLLOW)
+    let descriptor = path.withCString { open($0, flags) }
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
+    if let owner {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { return nil }
+        guard status.st_mode & S_IFMT == S_IFREG, status.st_uid == owner else {
+            errno = EPERM
+            return nil
+        }
+    }
     var bytes: [UInt8] = []
     var piece = [UInt8](repeating: 0, count: 1 << 16)
     while bytes.count < limit {
