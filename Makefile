@@ -20,7 +20,7 @@ help:
 	@echo "make run        build, mount a filesystem in memory, unmount on Ctrl-C"
 	@echo "make test       build, run all tests, print how many passed and failed"
 	@echo "make build      build the command: $(CAIRN)"
-	@echo "make bench      measure the library, a mount, tmpfs and this directory"
+	@echo "make bench      measure the library, mounts, tmpfs, bindfs and this directory"
 	@echo "make soak       hunt under load for about MINUTES=20; HUNTS='stress leaks' chooses"
 	@echo "make lint       check the layout of the code"
 	@echo "make install    install below PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)"

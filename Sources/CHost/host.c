@@ -20,6 +20,10 @@ int32_t cairn_host_open_process(int32_t pid) {
     return descriptor < 0 ? -errno : (int32_t)descriptor;
 }
 
+int32_t cairn_host_signal_process(int32_t process, int32_t number) {
+    return syscall(SYS_pidfd_send_signal, process, number, NULL, 0) < 0 ? -errno : 0;
+}
+
 int32_t cairn_host_peer(int32_t socket, int32_t *pid, uint32_t *user) {
     struct ucred peer;
     socklen_t size = sizeof peer;

@@ -90,8 +90,6 @@ public final class FUSEMount: @unchecked Sendable {
         case .on: openless = !options.sharesLocks
         case .off: openless = false
         case .automatic:
-            // The kernel itself refuses to open for writing only what is wholly read-only.
-            let isReadOnly = kernelFlags(options, namespace).contains(.readOnly)
             openless =
                 !options.sharesLocks
                 && namespace.mounts.allSatisfy {

@@ -90,3 +90,14 @@ test_install_puts_everything_in_place() {
     make -s -C copy uninstall DESTDIR="$work/place" PREFIX=/usr
     [ -z "$(find place -type f -o -type l)" ]
 }
+
+# What the README shows as typed by a user works, one line after the other.
+test_the_readme_is_true() {
+    [ -d /usr/share/doc/bash ] || skip "needs /usr/share/doc/bash"
+    sed -n 's/^\$ //p' "$root/README.md" | sed "s|/tmp/m|$work/m|g" >script
+    grep -q "^cairn mount .*--at" script
+    PATH=$(dirname "$CAIRN"):$PATH bash -ex script >output 2>trace || fail "$(tail -n 5 trace)"
+    printf '%s\n' "$work/m" '└── bash' '' '1 directory, 0 files' | diff - <(head -n 4 output)
+    grep -q "^none /scratch mfs_ram .*size=65536k" output
+    cairn umount m
+}

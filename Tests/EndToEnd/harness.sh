@@ -85,6 +85,9 @@ stateDirectory() {
 # A process that ended and that nobody has asked for yet (a zombie) is gone too.
 isGone() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 
+# Not `! isGone`: the shell's `set -e` overlooks what has a `!` before it.
+isAlive() { ! isGone "$1"; }
+
 # Tries a command ten times a second, for ten seconds at most.
 eventually() {
     local _
@@ -96,6 +99,23 @@ eventually() {
 }
 
 needsRoot() { [ "$(id -u)" = 0 ] || skip "needs root"; }
+
+# Commands as a user without rights: `asUser [NAME=VALUE…] COMMAND…`.
+asUser() {
+    setpriv --reuid=65534 --regid=65534 --clear-groups env -u XDG_RUNTIME_DIR "$@"
+}
+
+# Skips unless a user without rights can mount here.
+needsUser() {
+    needsRoot
+    command -v setpriv >/dev/null || skip "needs setpriv"
+    chmod 755 "$work"
+    asUser test -w /dev/fuse || skip "/dev/fuse is for root only here"
+    [ -e /etc/mtab ] || skip "fusermount3 needs /etc/mtab"
+    asUser test -x "$CAIRN" || skip "the command lies where only root can reach it"
+    mkdir own run
+    chown 65534:65534 own run
+}
 
 # shellcheck source=/dev/null
 source "$here/$file"

@@ -168,6 +168,59 @@ test_wrong_words_are_refused_and_nothing_is_mounted() {
     isNotMounted "$work/m"
 }
 
+# What a part cannot have must not be swallowed.
+test_a_part_takes_no_option_of_the_whole_mount() {
+    mkdir m
+    for option in allow_other default_permissions writeback transport=device threads=2 noauto; do
+        expectFailure 1 "option ${option%%=*}: is of the whole mount" \
+            cairn mount -t mfs_ram --at "/p=mfs_ram:none,$option" none m
+        isNotMounted "$work/m"
+    done
+    mountRAM m --at /p=mfs_ram:none,ro,size=1M
+    if touch m/p/file 2>/dev/null; then fail "a part that is ro was written to"; fi
+}
+
+test_the_door_is_made_as_asked() {
+    mountRAM m -o transport=device,threads=3
+    cairn stats --json m | grep -q '"transport": "device"'
+    [ "$(cat "/proc/$(daemonOf m)"/task/*/comm | grep -c cairn-fuse)" = 2 ]
+    cairn umount m
+    mkdir -p m
+    expectFailure 1 "option transport: 'pigeon' is none of" \
+        cairn mount -t mfs_ram -o transport=pigeon none m
+    for count in 0 -1 many 257; do
+        expectFailure 1 "option threads: '$count' is no number" \
+            cairn mount -t mfs_ram -o "threads=$count" none m
+    done
+    if ! grep -q Y /sys/module/fuse/parameters/enable_uring; then
+        expectFailure 1 "enable_uring" cairn mount -t mfs_ram -o transport=io_uring none m
+    fi
+    isNotMounted "$work/m"
+}
+
+# With writeback the kernel gathers small writes: far fewer requests than calls.
+test_writeback_gathers_small_writes() {
+    writes() {
+        cairn stats --json m | python3 -c 'import json, sys
+print(sum(o["count"] for o in json.load(sys.stdin)["operations"] if o["name"].lower() == "write"))'
+    }
+    for option in rw writeback; do
+        mountRAM m -o "$option"
+        dd if=/dev/zero of=m/file bs=512 count=4096 conv=fsync 2>/dev/null
+        [ "$(stat -c %s m/file)" = 2097152 ]
+        count=$(writes)
+        case $option in
+            rw) [ "$count" -ge 4096 ] ;;
+            writeback) [ "$count" -lt 1000 ] ;;
+        esac
+        cairn umount m
+    done
+    # The price: that it is full is told late.
+    mountRAM m -o writeback,size=1M
+    if dd if=/dev/zero of=m/file bs=4k count=1024 conv=fsync 2>errors; then fail "4M in 1M"; fi
+    grep -q "No space left" errors
+}
+
 test_a_second_mount_covers_the_first() {
     mountRAM m
     echo first >m/file
@@ -285,17 +338,8 @@ test_a_daemon_inherits_nothing() {
 
 # A user without rights mounts through fusermount3.
 test_a_user_mounts_without_root() {
-    needsRoot
-    command -v setpriv >/dev/null || skip "needs setpriv"
-    chmod 755 "$work"
-    mkdir own run
-    chown 65534:65534 own run
-    as() {
-        setpriv --reuid=65534 --regid=65534 --clear-groups env XDG_RUNTIME_DIR="$work/run" "$@"
-    }
-    as test -w /dev/fuse || skip "/dev/fuse is for root only here"
-    [ -e /etc/mtab ] || skip "fusermount3 needs /etc/mtab"
-    as test -x "$CAIRN" || skip "the command lies where only root can reach it"
+    needsUser
+    as() { asUser XDG_RUNTIME_DIR="$work/run" "$@"; }
     as "$CAIRN" mount -t mfs_ram none own
     as touch own/file
     [ "$(as stat -c %u own/file)" = 65534 ]
@@ -304,6 +348,17 @@ test_a_user_mounts_without_root() {
     as "$CAIRN" stats --json own | python3 -m json.tool >/dev/null
     as "$CAIRN" umount own
     isNotMounted "$work/own"
+}
+
+# A path that cannot be carried to the kernel is refused for that, not called missing.
+test_a_mount_point_that_is_no_text_is_refused_for_that() {
+    place=$(printf 'caf\xe9')
+    mkdir "$place"
+    expectFailure 1 "its path is not UTF-8" cairn mount -t mfs_ram none "$place"
+    mkdir "$place/below"
+    cd "$place"
+    expectFailure 1 "its path is not UTF-8" cairn mount -t mfs_ram none below
+    ! grep -qF "$work" <(grep fuse.cairn /proc/self/mountinfo) || fail "something was mounted"
 }
 
 # -- mount(8) ------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ test_lazy_lets_users_finish() {
     isNotMounted "$work/m"
     echo written later >&5
     [ "$(cat /proc/self/fd/5)" = "written later" ]
-    ! isGone "$daemon"
+    isAlive "$daemon"
     exec 5>&-
     eventually isGone "$daemon"
 }
@@ -173,4 +173,136 @@ test_plain_umount_works_too() {
     daemon=$(daemonOf m)
     umount -i m
     eventually isGone "$daemon"
+}
+
+# A daemon takes its own mount away and no other that came to stand at the same path.
+test_a_signal_spares_the_mount_that_came_after() {
+    mountRAM m
+    old=$(daemonOf m)
+    exec 5<>m/file
+    cairn umount -l m
+    mountRAM m
+    new=$(daemonOf m)
+    echo new >m/file
+    kill -TERM "$old"
+    sleep 0.5
+    [ "$(cat m/file)" = new ]
+    isAlive "$new"
+    isAlive "$old"
+    exec 5>&-
+    eventually isGone "$old"
+    cairn umount m
+}
+
+# Neither if the old one still stands below the new one.
+test_a_signal_spares_the_mount_that_lies_over_it() {
+    mountRAM m
+    old=$(daemonOf m)
+    mountRAM m
+    echo new >m/file
+    kill -TERM "$old"
+    sleep 0.5
+    [ "$(cat m/file)" = new ]
+    cairn umount m
+    isMounted "$work/m"
+    echo old >m/file
+    cairn umount m
+    eventually isGone "$old"
+}
+
+# Whoever asks twice does not want to wait for what keeps the mount busy.
+test_a_second_signal_ends_a_busy_daemon_at_once() {
+    mountRAM m
+    daemon=$(daemonOf m)
+    number=$(connectionOf "$work/m")
+    exec 5<>m/file
+    kill -TERM "$daemon"
+    eventually isNotMounted "$work/m"
+    echo served >&5
+    isAlive "$daemon"
+    kill -TERM "$daemon"
+    eventually isGone "$daemon"
+    [ -z "$(ls "$(stateDirectory)" | grep "^$number-$daemon")" ]
+    exec 5>&- || true
+}
+
+# Also where fusectl is not there to abort the connection with.
+test_a_second_signal_needs_no_fusectl() {
+    needsRoot
+    mkdir m
+    cat >inside <<EOF
+set -e
+umount /sys/fs/fuse/connections
+touch ready
+"$CAIRN" mount -t mfs_ram none m
+echo x >m/file
+exec 5<>m/file
+"$CAIRN" stats --json m >stats
+daemon=\$(python3 -c 'import json; print(json.load(open("stats"))["pid"])')
+kill -TERM \$daemon
+sleep 0.5
+[ -e /proc/\$daemon ]
+kill -TERM \$daemon
+sleep 2
+! grep -q '^State:.[^Z]' /proc/\$daemon/status
+EOF
+    if ! unshare --mount bash inside 2>errors; then
+        [ -e ready ] || skip "no mount namespace here, or no fusectl in it"
+        fail "$(cat errors)"
+    fi
+}
+
+# A second signal does not touch the mount that came to stand there meanwhile.
+test_a_second_signal_spares_the_mount_that_came_after() {
+    mountRAM m
+    old=$(daemonOf m)
+    exec 5<>m/file
+    cairn umount -l m
+    mountRAM m
+    echo new >m/file
+    kill -TERM "$old"
+    sleep 0.3
+    kill -TERM "$old"
+    eventually isGone "$old"
+    [ "$(cat m/file)" = new ]
+    exec 5>&- || true
+    cairn umount m
+}
+
+# Status 0 means that the daemon is gone, also if it was mounted from another kind of session.
+test_umount_finds_a_daemon_of_another_session() {
+    needsUser
+    asUser "$CAIRN" mount -t mfs_ram none own
+    daemon=$(pgrep -u 65534 -nf __mount-daemon)
+    asUser XDG_RUNTIME_DIR="$work/run" "$CAIRN" stats --json own | grep -q "\"pid\": $daemon"
+    asUser XDG_RUNTIME_DIR="$work/run" "$CAIRN" umount own 2>said
+    isGone "$daemon"
+    [ ! -s said ]
+
+    # Where it cannot be found, that is not kept quiet.
+    asUser XDG_RUNTIME_DIR="$work/run" "$CAIRN" mount -t mfs_ram none own
+    asUser "$CAIRN" umount own 2>said
+    grep -q "may still be writing" said
+}
+
+# Root looks into directories of users, and believes and opens only what is theirs.
+test_root_does_not_trust_what_others_could_have_written() {
+    needsUser
+    directory=/tmp/cairn-65534
+    asUser "$CAIRN" mount -t mfs_ram none own
+    daemon=$(pgrep -u 65534 -nf __mount-daemon)
+    cairn stats --json own | grep -q "\"pid\": $daemon"
+    chmod 777 "$directory"
+    expectFailure 1 "has no control socket" cairn stats own
+    chmod 700 "$directory"
+    echo "nobody may read this" >secret
+    chmod 600 secret
+    number=$(connectionOf "$work/own")
+    kill -KILL "$daemon"
+    eventually isGone "$daemon"
+    ln -sf "$work/secret" "$directory/$number-$daemon.log"
+    cairn umount own 2>said
+    if grep -q "nobody may" said; then fail "a symbolic link was followed"; fi
+    grep -q "its daemon had died" said
+    isNotMounted "$work/own"
 }

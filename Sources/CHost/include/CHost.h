@@ -16,6 +16,8 @@ int32_t cairn_host_unmount(const char *path, int32_t detach, int32_t force);
 
 /* pidfd_open(2): readable once the process is gone. */
 int32_t cairn_host_open_process(int32_t pid);
+/* pidfd_send_signal(2): to that process, and never to one that has its number later. */
+int32_t cairn_host_signal_process(int32_t process, int32_t number);
 /* The process and user at the other end of a unix socket. */
 int32_t cairn_host_peer(int32_t socket, int32_t *pid, uint32_t *user);
 /* Closes what was inherited: all descriptors from 3 on but `kept`. */

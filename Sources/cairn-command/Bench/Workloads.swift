@@ -49,6 +49,11 @@ struct Workloads {
         ) throws(Failure) -> Measurement {
             try measure(name, files, signals, body)
         }
+        func readFirstBlock(_ index: Int) throws(Errno) {
+            let file = try tree.open(paths[index], for: .reading)
+            _ = try file.read(into: block, at: 0)
+            try file.close()
+        }
         return [
             try each("create") { (i) throws(Errno) in
                 try tree.open(paths[i], for: .creating(permissions: 0o600)).close()
@@ -61,6 +66,9 @@ struct Workloads {
             try each("stat") { (i) throws(Errno) in
                 _ = try tree.status(of: paths[i], following: true)
             },
+            try each("stat, warm") { (i) throws(Errno) in
+                _ = try tree.status(of: paths[i], following: true)
+            },
             try each("stat, missing") { (_) throws(Errno) in
                 do throws(Errno) {
                     _ = try tree.status(of: missing, following: true)
@@ -68,11 +76,8 @@ struct Workloads {
                     if error != .ENOENT { throw error }
                 }
             },
-            try each("open+read 4K+close") { (i) throws(Errno) in
-                let file = try tree.open(paths[i], for: .reading)
-                _ = try file.read(into: block, at: 0)
-                try file.close()
-            },
+            try each("open+read 4K+close", readFirstBlock),
+            try each("open+read 4K+close, warm", readFirstBlock),
             try measure("list \(files) names", 5, signals) { (_) throws(Errno) in
                 _ = try tree.entries(of: place.path)
             },

@@ -16,9 +16,9 @@ enum BenchCommand {
         notes: [
             """
             With DIR, through system calls, in a new directory below DIR that is removed at the end.
-            Without, the library's own calls on mfs_ram, with no kernel in between. One thread; each call is
-            timed by itself, which adds some 50 ns; the
-            kernel's caches stay as they are, so this is what a program sees.
+            Without, the library's own calls on mfs_ram, with no kernel in between. One thread; each call
+            is timed by itself, which adds some 50 ns; the kernel's caches stay as they are, so this is
+            what a program sees. What is warm was asked once before.
             """
         ], run: run)
 

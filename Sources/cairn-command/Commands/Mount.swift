@@ -30,6 +30,11 @@ enum MountCommand {
             given. With --at, nosuid and nodev of one filesystem hold for all.
             """,
             """
+            And how the kernel reaches it: writeback (it gathers small writes; a full filesystem is
+            then reported at close or fsync), transport=auto|device|io_uring, threads=N. Parts (--at)
+            cannot have allow_other or these.
+            """,
+            """
             Types:
             \(typeHelp)
             """,

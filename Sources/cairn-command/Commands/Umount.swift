@@ -74,7 +74,13 @@ extension Unmounting {
             try attempt(path, lazily: daemon == nil && entry != nil)
         }
         guard let daemon else {
-            if let entry { tellOfDeath(entry, path) }
+            if let entry {
+                tellOfDeath(entry, mount)
+            } else {
+                standardError.write(
+                    "cairn: \(printable(path)): unmounted, but it is not known which process "
+                        + "served it: it may still be writing\n")
+            }
             return
         }
         if !isLast {
@@ -89,8 +95,9 @@ extension Unmounting {
     }
 
     /// The mount is cleared; its log goes with it, so its last words are shown.
-    private static func tellOfDeath(_ entry: StateEntry, _ path: FilePath) {
-        let log = readWholeFile(entry.log, limit: 1 << 20) ?? []
+    private static func tellOfDeath(_ entry: StateEntry, _ mount: KernelMount) {
+        let path = mount.mountPoint
+        let log = entry.logText(of: mount.user ?? geteuid())
         let words = log.split(separator: 0x0A).suffix(3).map { printable(FilePath($0)) }
         let text = words.isEmpty ? "it left no word" : words.joined(separator: "\n  ")
         standardError.write("cairn: \(printable(path)): cleared; its daemon had died:\n  \(text)\n")
@@ -133,6 +140,10 @@ private final class LivingDaemon {
         }
         let process = cairn_host_open_process(client.pid)
         guard process >= 0 else { return nil }
+        guard client.isConnected else {
+            close(process)
+            return nil
+        }
         self.client = client
         self.process = process
         log = entry.log
@@ -167,7 +178,7 @@ private final class LivingDaemon {
     /// Its connection is aborted: it ends by itself, or is killed.
     func end() {
         if isGone(withinMilliseconds: LivingDaemon.graceMilliseconds) { return }
-        kill(client.pid, SIGKILL)
+        _ = cairn_host_signal_process(process, SIGKILL)
         _ = isGone(withinMilliseconds: -1)
     }
 

@@ -35,9 +35,8 @@ final class ControlServer: @unchecked Sendable {
     private let descriptor: Int32
     private let answer: @Sendable (String) -> JSON
     private let lock = Lock()
-    // Guarded by lock:
-    private var waiting: [Int32] = []
-    private var result: JSON?
+    private var waiting: [Int32] = []  // guarded by lock
+    private var result: JSON?  // guarded by lock; set by `finish`
 
     /// How long a client may take to say what it wants, and to take the answer.
     private static var patienceSeconds: Int { 2 }
@@ -76,40 +75,44 @@ final class ControlServer: @unchecked Sendable {
         setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &patience, size)
         setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &patience, size)
         var (pid, user): (Int32, UInt32) = (0, .max)
+        var rest: [UInt8] = []
         guard cairn_host_peer(client, &pid, &user) == 0, user == geteuid() || user == 0,
-            let request = readLine(from: client)
+            let request = readLine(from: client, rest: &rest)
         else {
             close(client)
             return
         }
         if request == "wait" {
-            // Who has heard that it is waited for may end the mount at once, and `finish` must find
-            // it then. The few bytes fit into the socket, so the lock is not held for long.
-            let result = lock.withLock {
-                send("{}\n", to: client)
-                if self.result == nil { waiting.append(client) }
-                return self.result
-            }
-            if let result { tell([client], result) }
+            wait(client)
             return
         }
         send(answer(request).line + "\n", to: client)
         close(client)
     }
 
-    /// The daemon is done: tells those who wait.
-    func finish(_ result: JSON) {
-        let clients = lock.withLock {
-            self.result = result
-            return waiting
+    /// Who was told that it waits is among those who hear of the end: both happen under one hold
+    /// of the lock. Sending takes `patienceSeconds` at most.
+    private func wait(_ client: Int32) {
+        lock.withLock {
+            send("{}\n", to: client)
+            if let result {
+                send(result.line + "\n", to: client)
+                close(client)
+            } else {
+                waiting.append(client)
+            }
         }
-        tell(clients, result)
     }
 
-    private func tell(_ clients: [Int32], _ result: JSON) {
-        for client in clients {
-            send(result.line + "\n", to: client)
-            close(client)
+    /// The daemon is done: tells those who wait, and those who still come to.
+    func finish(_ result: JSON) {
+        lock.withLock {
+            self.result = result
+            for client in waiting {
+                send(result.line + "\n", to: client)
+                close(client)
+            }
+            waiting = []
         }
     }
 }
@@ -120,6 +123,8 @@ final class ControlClient {
     /// The daemon, and whose it is.
     let pid: Int32
     let user: UInt32
+    /// What came after the answer that was read last.
+    private var rest: [UInt8] = []
 
     /// Nil: no daemon listens there.
     init?(at path: FilePath) {
@@ -139,6 +144,13 @@ final class ControlClient {
 
     deinit { close(descriptor) }
 
+    /// Nothing was asked yet: whether the daemon still holds its end, so that `pid` is its number.
+    var isConnected: Bool {
+        var byte: UInt8 = 0
+        return recv(descriptor, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT)) < 0
+            && errno == EAGAIN
+    }
+
     /// Sends a request and gives the answer; nil: the daemon went away, or does not answer in
     /// time.
     func ask(_ request: String) -> JSON? {
@@ -151,30 +163,32 @@ final class ControlClient {
 
     /// Whether something (an answer or the end) comes in this time.
     func hasAnswer(withinMilliseconds timeout: Int32) -> Bool {
+        if rest.contains(0x0A) { return true }
         var state = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
         return poll(&state, 1, timeout) != 0
     }
 
     /// Waits for one more answer.
     func nextAnswer() -> JSON? {
-        readLine(from: descriptor).flatMap { JSON(parsing: $0) }
+        readLine(from: descriptor, rest: &rest).flatMap { JSON(parsing: $0) }
     }
 }
 
-/// A line without its end; nil: the other end went away, or was too slow. Takes nothing of the
-/// line after it, which may have come already.
-private func readLine(from descriptor: Int32) -> String? {
-    var line: [UInt8] = []
+/// A line without its end; nil: the other end went away, or was too slow. `rest` is what came
+/// before and was not read yet, and then what came after the line.
+private func readLine(from descriptor: Int32, rest: inout [UInt8]) -> String? {
     var piece = [UInt8](repeating: 0, count: 1 << 14)
-    while line.count < 1 << 22 {
-        let seen = recv(descriptor, &piece, piece.count, Int32(MSG_PEEK))
-        if seen < 0, errno == EINTR { continue }
-        if seen <= 0 { return nil }
-        let length = piece.prefix(seen).firstIndex(of: 0x0A).map { $0 + 1 } ?? seen
-        let count = recv(descriptor, &piece, length, 0)
+    var searched = 0
+    while rest.count < 1 << 22 {
+        if let end = rest[searched...].firstIndex(of: 0x0A) {
+            defer { rest.removeSubrange(...end) }
+            return String(decoding: rest[..<end], as: UTF8.self)
+        }
+        searched = rest.count
+        let count = recv(descriptor, &piece, piece.count, 0)
+        if count < 0, errno == EINTR { continue }
         if count <= 0 { return nil }
-        line += piece.prefix(count)
-        if line.last == 0x0A { return String(decoding: line.dropLast(), as: UTF8.self) }
+        rest += piece.prefix(count)
     }
     return nil
 }

@@ -1,5 +1,6 @@
 // MountPlan: what a call of `cairn mount` asks for, before anything is opened.
 
+import CairnFUSE
 import CairnVFS
 
 /// One filesystem of a plan.
@@ -57,19 +58,61 @@ extension MountPlan {
     }
 }
 
-/// Options of a mount that are neither the namespace's nor a filesystem's.
+/// Options of a mount that are neither the namespace's nor a filesystem's: how the kernel sees it.
 struct DoorOptions: Sendable {
     var allowOther = false
+    var writebackCache = false
+    var transport = FUSEMountOptions.Transport.automatic
+    /// 0: as many as suit the machine.
+    var threads = 0
 
-    /// `default_permissions` is accepted, and always so: the kernel checks access. So are those
-    /// that only mean something in /etc/fstab.
+    private static let transports: [String: FUSEMountOptions.Transport] = [
+        "auto": .automatic, "device": .device, "io_uring": .ioUring,
+    ]
+
+    /// Accepted without a meaning: the kernel checks access in any case, and the others are for
+    /// readers of /etc/fstab.
+    private static let idleFlags = [
+        "default_permissions", "defaults", "auto", "noauto", "user", "nouser", "users", "owner",
+        "group", "_netdev", "nofail",
+    ]
+
+    init() {}
+
     init(taking options: inout MountOptionList) throws(MountFailure) {
         allowOther = try options.takeFlag("allow_other")
-        for flag in [
-            "default_permissions", "defaults", "auto", "noauto", "user", "nouser", "users",
-            "owner", "group", "_netdev", "nofail",
-        ] {
-            _ = try options.takeFlag(flag)
+        writebackCache = try options.takeFlag("writeback")
+        if let name = try options.takeValue("transport") {
+            guard let transport = DoorOptions.transports[name] else {
+                throw MountFailure(
+                    .EINVAL, "option transport", "'\(name)' is none of auto, device, io_uring")
+            }
+            self.transport = transport
+        }
+        if let text = try options.takeValue("threads") {
+            guard let count = Int(text), (1...256).contains(count) else {
+                throw MountFailure(
+                    .EINVAL, "option threads", "'\(text)' is no number from 1 to 256")
+            }
+            threads = count
+        }
+        for flag in DoorOptions.idleFlags { _ = try options.takeFlag(flag) }
+    }
+
+    /// A part of a namespace has no door of its own.
+    static func refuse(in options: MountOptionList) throws(MountFailure) {
+        var rest = options
+        var refused: String?
+        for flag in ["allow_other", "writeback"] + idleFlags where try rest.takeFlag(flag) {
+            refused = refused ?? flag
+        }
+        for key in ["transport", "threads"] where try rest.takeValue(key) != nil {
+            refused = refused ?? key
+        }
+        if let refused {
+            throw MountFailure(
+                .EINVAL, "option \(refused)",
+                "is of the whole mount and not of a part; give it with -o instead of --at")
         }
     }
 }

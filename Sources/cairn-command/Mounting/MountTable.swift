@@ -6,6 +6,8 @@ import Glibc
 
 /// One mount that the kernel knows.
 struct KernelMount: Sendable {
+    /// The mount's own number; two mounts of one connection have two.
+    let number: UInt32
     let mountPoint: FilePath
     /// st_dev's minor number: the number of the FUSE connection.
     let connection: UInt32
@@ -33,9 +35,14 @@ enum MountTable {
         return bytes.split(separator: 0x0A).compactMap(parse)
     }
 
-    /// The topmost mount whose mount point is this path.
+    /// The mounts whose mount point is this path, each below the next.
+    static func mounts(at path: FilePath) throws(Failure) -> [KernelMount] {
+        try read().filter { $0.mountPoint == path }
+    }
+
+    /// The topmost of them: the one that umount2(2) would take away.
     static func mount(at path: FilePath) throws(Failure) -> KernelMount? {
-        try read().last { $0.mountPoint == path }
+        try mounts(at: path).last
     }
 
     /// "36 35 0:42 / /mnt rw,nosuid shared:1 - fuse.cairn mfs_ram rw,user_id=0"
@@ -45,9 +52,11 @@ enum MountTable {
             fields.count > dash + 3
         else { return nil }
         let numbers = String(decoding: fields[2], as: UTF8.self).split(separator: ":")
-        guard numbers.count == 2, let minor = UInt32(numbers[1]) else { return nil }
+        guard numbers.count == 2, let minor = UInt32(numbers[1]),
+            let number = UInt32(String(decoding: fields[0], as: UTF8.self))
+        else { return nil }
         return KernelMount(
-            mountPoint: FilePath(unescape(fields[4])), connection: minor,
+            number: number, mountPoint: FilePath(unescape(fields[4])), connection: minor,
             type: String(decoding: fields[dash + 1], as: UTF8.self),
             source: String(decoding: unescape(fields[dash + 2]), as: UTF8.self),
             options: String(decoding: fields[dash + 3], as: UTF8.self)
@@ -72,11 +81,23 @@ enum MountTable {
     }
 }
 
-/// The bytes of a file whose size stat(2) may not know (procfs); nil with errno.
-func readWholeFile(_ path: FilePath, limit: Int = 1 << 26) -> [UInt8]? {
-    let descriptor = path.withCString { open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+/// The bytes of a file whose size stat(2) may not know (procfs); nil with errno. With `owner`, only
+/// of a regular file of that user, which is not behind a symbolic link.
+func readWholeFile(
+    _ path: FilePath, limit: Int = 1 << 26, ownedBy owner: UInt32? = nil
+) -> [UInt8]? {
+    let flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (owner == nil ? 0 : O_NOFOLLOW)
+    let descriptor = path.withCString { open($0, flags) }
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
+    if let owner {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { return nil }
+        guard status.st_mode & S_IFMT == S_IFREG, status.st_uid == owner else {
+            errno = EPERM
+            return nil
+        }
+    }
     var bytes: [UInt8] = []
     var piece = [UInt8](repeating: 0, count: 1 << 16)
     while bytes.count < limit {

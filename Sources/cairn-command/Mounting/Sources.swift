@@ -22,8 +22,11 @@ struct OpenedFileSystem {
 }
 
 extension VFS {
-    /// Opens what the plan names. An option that nobody knows is an error.
-    func open(_ planned: PlannedFileSystem) throws(Failure) -> OpenedFileSystem {
+    /// Opens what the plan names, as a mount's root or as a further part of it. An option that
+    /// nobody knows is an error.
+    func open(
+        _ planned: PlannedFileSystem, asPart isPart: Bool = false
+    ) throws(Failure) -> OpenedFileSystem {
         let known = typeNames.joined(separator: ", ")
         guard let name = planned.type else {
             throw Failure(
@@ -36,7 +39,8 @@ extension VFS {
         do throws(MountFailure) {
             var options = MountOptionList(planned.options)
             let flags = try MountFlags.take(from: &options)
-            let door = try DoorOptions(taking: &options)
+            if isPart { try DoorOptions.refuse(in: options) }
+            let door = isPart ? DoorOptions() : try DoorOptions(taking: &options)
             let fileSystem = try type.open(source: planned.source, options: &options, in: self)
             if let unknown = options.firstUnknown {
                 try? blocking { () throws(Pause) in try fileSystem.close() }
@@ -75,7 +79,7 @@ struct Composition {
         var parts = [(first.path, root)]
         do throws(Failure) {
             for planned in fileSystems.dropFirst() {
-                let opened = try vfs.open(planned)
+                let opened = try vfs.open(planned, asPart: true)
                 try namespace.attach(opened, at: planned.path)
                 parts.append((planned.path, opened))
             }

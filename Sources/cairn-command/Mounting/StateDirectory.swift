@@ -26,17 +26,27 @@ struct StateEntry: Sendable {
     var socket: FilePath { file("sock") }
     var log: FilePath { file("log") }
 
-    /// The entry of a mount, for the user who asks and, if that is root, for any.
+    /// The entry of a mount, for the user who asks and, if that is root, for any. Where the mount
+    /// was made, XDG_RUNTIME_DIR may have been another or none.
     static func find(for mount: KernelMount) -> StateEntry? {
-        var directories = [own()]
-        if let user = mount.user, user != geteuid() {
-            directories +=
-                user == 0
-                ? [FilePath("/run/cairn")]
-                : [FilePath("/run/user/\(user)/cairn"), FilePath("/tmp/cairn-\(user)")]
-        }
-        let entries = directories.flatMap { all(in: $0, of: mount.connection) }
+        let user = mount.user ?? geteuid()
+        var directories =
+            user == 0
+            ? [FilePath("/run/cairn")]
+            : [FilePath("/run/user/\(user)/cairn"), FilePath("/tmp/cairn-\(user)")]
+        if user == geteuid(), !directories.contains(own()) { directories.append(own()) }
+        // In another's directory, another could say what he likes of this mount.
+        let entries = directories.filter { isPrivate($0, of: user) }
+            .flatMap { all(in: $0, of: mount.connection) }
         return entries.max { $0.madeAt < $1.madeAt }
+    }
+
+    /// Whether it is a directory that only this user can write to.
+    private static func isPrivate(_ directory: FilePath, of user: UInt32) -> Bool {
+        var status = stat()
+        return directory.withCString { lstat($0, &status) } == 0
+            && status.st_mode & S_IFMT == S_IFDIR && status.st_uid == user
+            && status.st_mode & 0o022 == 0
     }
 
     /// The entries of a connection, those of daemons that died among them.
@@ -63,11 +73,7 @@ struct StateEntry: Sendable {
         let made = directory.withCString { mkdir($0, 0o700) }
         if made < 0, errno != EEXIST { throw Failure(directory.text, currentErrno()) }
         // Somebody else's directory (in /tmp) must not be trusted.
-        var status = stat()
-        guard directory.withCString({ lstat($0, &status) }) == 0,
-            status.st_mode & S_IFMT == S_IFDIR, status.st_uid == geteuid(),
-            status.st_mode & 0o022 == 0
-        else {
+        guard isPrivate(directory, of: geteuid()) else {
             throw Failure(
                 directory.text, "is not a directory that only this user can write to",
                 wayOut: "remove it, or set XDG_RUNTIME_DIR")
@@ -103,10 +109,9 @@ struct StateEntry: Sendable {
         }
     }
 
-    func read() -> JSON? {
-        readWholeFile(description, limit: 1 << 20).flatMap {
-            JSON(parsing: String(decoding: $0, as: UTF8.self))
-        }
+    /// What the daemon wrote into its log; empty if that is not a file of the mount's user.
+    func logText(of user: UInt32) -> [UInt8] {
+        readWholeFile(log, limit: 1 << 20, ownedBy: user) ?? []
     }
 
     /// The entry goes; the log too unless `keepingLog`.

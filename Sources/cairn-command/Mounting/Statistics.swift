@@ -11,6 +11,9 @@ extension Composition {
         var options = FUSEMountOptions()
         guard let root = parts.first?.opened else { return options }
         if root.door.allowOther { options.allowOther = true }
+        options.writebackCache = root.door.writebackCache
+        options.transport = root.door.transport
+        options.threads = root.door.threads
         options.sourceName = root.source == "none" ? root.type : root.source
         options.subtype = "cairn"
         return options

@@ -2,6 +2,7 @@
 // or not.
 
 import CHost
+import CSystem
 import CairnBase
 import CairnVFS
 import Glibc
@@ -22,50 +23,17 @@ enum Unmounting {
     private static func runFusermount(
         _ mountPoint: FilePath, lazily: Bool
     ) throws(MountFailure) {
-        let said: String?
-        do throws(Errno) {
-            said = try wordsOfFusermount(mountPoint, lazily: lazily)
-        } catch {
-            throw MountFailure(error, "fusermount3", error.description)
+        var said = [CChar](repeating: 0, count: 1024)
+        let result = mountPoint.withCString {
+            cairn_fuse_unmount_by_helper("fusermount3", $0, lazily ? 1 : 0, &said, said.count)
         }
-        guard let said else { return }
-        let error: Errno = said.contains("busy") ? .EBUSY : .EPERM
-        throw MountFailure(error, printable(mountPoint), said)
-    }
-
-    /// fusermount3 says in words only why it failed; nil: it did not.
-    private static func wordsOfFusermount(
-        _ mountPoint: FilePath, lazily: Bool
-    ) throws(Errno) -> String? {
-        let words = ["fusermount3", "-u"] + (lazily ? ["-z"] : []) + ["--", mountPoint.text]
-        var ends: [Int32] = [0, 0]
-        try check(pipe(&ends))
-        defer { close(ends[0]) }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, ends[1], 2)
-        posix_spawn_file_actions_addclose(&actions, ends[0])
-        var vector = words.map { strdup($0) } + [nil]
-        defer { for word in vector { free(word) } }
-        var environment = [strdup("LC_ALL=C"), strdup("PATH=/usr/bin:/bin:/usr/local/bin"), nil]
-        defer { for word in environment { free(word) } }
-        var pid: pid_t = 0
-        let result = posix_spawnp(&pid, "fusermount3", &actions, nil, &vector, &environment)
-        close(ends[1])
-        if result != 0 { throw Errno(rawValue: result) }
-        var message: [UInt8] = []
-        var piece = [UInt8](repeating: 0, count: 4096)
-        while true {
-            let count = read(ends[0], &piece, piece.count)
-            if count < 0, errno == EINTR { continue }
-            if count <= 0 { break }
-            message += piece.prefix(count)
-        }
-        var status: Int32 = 0
-        while waitpid(pid, &status, 0) < 0, errno == EINTR {}
-        if status == 0 { return nil }
-        return String(decoding: message.split(separator: 0x0A).first ?? [], as: UTF8.self)
+        if result == 0 { return }
+        let error = Errno(rawValue: -result)
+        if error == .ENOENT { throw MountFailure(error, "fusermount3", error.description) }
+        let words = said.prefix { $0 != 0 && $0 != 0x0A }.map { UInt8(bitPattern: $0) }
+        throw MountFailure(
+            error, printable(mountPoint),
+            words.isEmpty ? error.description : printable(FilePath(words)))
     }
 
     /// Ends a mount's connection: what is in flight, and what comes, fails. Root does it with
@@ -78,7 +46,8 @@ enum Unmounting {
         }
     }
 
-    private static func abort(connection: UInt32) throws(Failure) {
+    /// Through fusectl, by number: it needs no path that leads to the mount.
+    static func abort(connection: UInt32) throws(Failure) {
         let path = FilePath("/sys/fs/fuse/connections/\(connection)/abort")
         let descriptor = path.withCString { open($0, O_WRONLY | O_CLOEXEC) }
         guard descriptor >= 0 else {
