@@ -17,13 +17,16 @@ final class DeviceLoop {
     private let worker = Worker()
     private var memory: RequestMemory
     private let reply: ReplyMemory
+    /// Bytes of data that a message brings or takes at most: extended attributes, whose values and
+    /// lists have up to 64 KiB, do not keep to the limit for reads and writes.
+    private let capacity: Int
 
     init(session: Session, descriptor: Int32) {
         self.session = session
         self.descriptor = descriptor
-        let transfer = session.options.maximumTransfer
-        memory = RequestMemory(capacity: transfer)
-        reply = ReplyMemory(capacity: transfer)
+        capacity = max(session.options.maximumTransfer, 1 << 16)
+        memory = RequestMemory(capacity: capacity)
+        reply = ReplyMemory(capacity: capacity)
     }
 
     /// Serves until the mount is gone.
@@ -87,7 +90,7 @@ final class DeviceLoop {
         let copyLimit = 1 << 16
         guard message.count <= copyLimit else {
             let kept = memory
-            memory = RequestMemory(capacity: session.options.maximumTransfer)
+            memory = RequestMemory(capacity: capacity)
             return DeviceMessage(request, in: kept, descriptor: descriptor)
         }
         let copy = RequestMemory(capacity: message.count)
