@@ -142,14 +142,15 @@ public final class FUSEMount: @unchecked Sendable {
         let queues = Int(cairn_possible_processor_count())
         let processors = min(Int(cairn_processor_count()), queues)
         let count = options.threads > 0 ? min(options.threads, queues) : processors
-        let (session, descriptor) = (session, kernel.descriptor)
+        let (session, kernel) = (session, kernel)
         return (0..<count).map { number in
             let served = stride(from: number, to: queues, by: count).map { UInt16($0) }
             let processor = count == queues ? Int32(number) : nil
             return {
                 RingLoop(
-                    session: session, descriptor: descriptor, queueIDs: served,
-                    processor: processor
+                    session: session, descriptor: kernel.descriptor, queueIDs: served,
+                    processor: processor,
+                    abort: { try? kernel.unmount(lazy: true, force: true) }
                 ).run()
             }
         }

@@ -31,7 +31,11 @@ final class RingEntry: MessageHolder {
     /// What REGISTER points the kernel to: header and payload.
     let parts: UnsafeMutablePointer<iovec>
     private var current: Request?
-    private unowned let loop: RingLoop
+    /// It has brought a request, so the kernel had taken it.
+    private(set) var hasServed = false
+    /// Strongly, as a parked entry may finish after its loop has failed. The loop lets go of its
+    /// entries when it ends.
+    private let loop: RingLoop
     private static let pageSize = 4096
 
     /// Nil if there is no memory.
@@ -64,6 +68,7 @@ final class RingEntry: MessageHolder {
 
     /// Cuts the request that the kernel has put here.
     func parse() throws(Errno) -> Request {
+        hasServed = true
         let count = min(Int(status.u32(16)), payload.count)
         let request = try Request.parse(
             header: UnsafeRawBufferPointer(start: memory, count: Self.argumentsOffset),

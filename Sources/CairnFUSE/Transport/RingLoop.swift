@@ -11,6 +11,12 @@
 // (Before, because the kernel gives a new entry no request that waits in the queue already: such
 // a one is fetched by the next commit only.) Their memory is mapped, and touched as it is used.
 //
+// Ending. In order, the kernel tears the entries that it has (ENOTCONN), parked ones come to their
+// end, and the loop ends when no entry is left. If the ring itself fails, nobody would answer the
+// queue's requests any more: the connection is aborted, and what can be is taken back in order. A
+// loop that cannot even wait keeps its entries' memory for ever, for the kernel may still write
+// there.
+//
 // Threading: all on the loop's thread, except `finished`, which hands an entry over under `lock`
 // and wakes the loop.
 
@@ -21,7 +27,7 @@ import CairnVFS
 import Glibc
 
 final class RingLoop: @unchecked Sendable {
-    // Sendable: `lock` guards `handedOver`; the rest belongs to the loop's thread.
+    // Sendable: `lock` guards `handedOver` and `hasEnded`; the rest belongs to the loop's thread.
 
     private enum Command {
         static let register: UInt32 = 1
@@ -39,10 +45,14 @@ final class RingLoop: @unchecked Sendable {
     private var available: [UInt16: Int] = [:]
     private var living = 0
     private var isOver = false
+    /// Fails all of the mount's requests, now and from now on.
+    private let abort: @Sendable () -> Void
 
     private let wakeup = cairn_eventfd()
     private let lock = Lock()
+    // Guarded by `lock`.
     private var handedOver: [(RingEntry, Result<Session.Outcome, Errno>)] = []
+    private var hasEnded = false
 
     /// A queue's entries at first, and the number that it keeps in reserve.
     private let firstEntries: Int
@@ -52,8 +62,13 @@ final class RingLoop: @unchecked Sendable {
     /// The user data of the poll for `wakeup`; entries have their index.
     private static let wakeupData = UInt64.max
 
-    /// Serves these queues of the kernel, on this processor if it is not nil.
-    init(session: Session, descriptor: Int32, queueIDs: [UInt16], processor: Int32?) {
+    /// Serves these queues of the kernel, on this processor if it is not nil. `abort`: aborts the
+    /// connection.
+    init(
+        session: Session, descriptor: Int32, queueIDs: [UInt16], processor: Int32?,
+        abort: @escaping @Sendable () -> Void
+    ) {
+        self.abort = abort
         self.session = session
         self.descriptor = descriptor
         self.queueIDs = queueIDs
@@ -90,7 +105,7 @@ final class RingLoop: @unchecked Sendable {
     /// Serves until the mount is gone. On the thread that shall serve.
     func run() {
         if let processor { _ = cairn_thread_pin(processor) }
-        guard wakeup >= 0, Self.open(ring, size: Self.ringSize) else { return }
+        guard wakeup >= 0, Self.open(ring, size: Self.ringSize) else { return abort() }
         defer { io_uring_queue_exit(ring) }
         for queue in queueIDs {
             addEntries(firstEntries, to: queue)
@@ -98,8 +113,28 @@ final class RingLoop: @unchecked Sendable {
         watchWakeup()
         while living > 0 {
             let result = io_uring_submit_and_wait(ring, 1)
-            if result < 0, result != -EINTR, result != -EAGAIN, result != -EBUSY { break }
+            if result < 0, result != -EINTR, result != -EAGAIN, result != -EBUSY {
+                return fail()
+            }
             takeCompletions()
+        }
+        if !isOver { abort() }
+        end()
+        // They hold this loop.
+        entries = []
+    }
+
+    /// The ring does not work any more. Entries stay, for the kernel may still write to them.
+    private func fail() {
+        abort()
+        connectionEnds()
+        end()
+    }
+
+    private func end() {
+        lock.withLock {
+            hasEnded = true
+            handedOver = []
         }
     }
 
@@ -126,7 +161,12 @@ final class RingLoop: @unchecked Sendable {
             // The connection is going (ENOTCONN), or the entry was not taken.
             living -= 1
             available[entry.queueID, default: 1] -= 1
-            if result == -ENOTCONN || result == -ECONNABORTED { connectionEnds() }
+            if result == -ENOTCONN || result == -ECONNABORTED {
+                connectionEnds()
+            } else if !isOver, entry.hasServed, entries.count < Self.entryLimit {
+                // One that has never served is not replaced: the next would fare no better.
+                addEntries(1, to: entry.queueID)
+            }
             return
         }
         handle(entry)
@@ -172,9 +212,11 @@ final class RingLoop: @unchecked Sendable {
         }
     }
 
-    /// From any thread: a parked entry's request is done. The loop commits it.
+    /// From any thread: a parked entry's request is done. The loop commits it, unless it has ended.
     func finished(_ entry: RingEntry, _ result: Result<Session.Outcome, Errno>) {
-        lock.withLock { handedOver.append((entry, result)) }
+        lock.withLock {
+            if !hasEnded { handedOver.append((entry, result)) }
+        }
         var one: UInt64 = 1
         _ = cairn_write(wakeup, &one, MemoryLayout<UInt64>.size)
     }
@@ -228,7 +270,9 @@ final class RingLoop: @unchecked Sendable {
 
     private func submit(_ entry: RingEntry, _ command: UInt32) {
         guard let raw = nextSubmission() else {
+            // The ring takes nothing. A request that is not committed would never be answered.
             living -= 1
+            if !isOver { abort() }
             return
         }
         let isRegister = command == Command.register
