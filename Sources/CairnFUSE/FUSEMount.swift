@@ -67,9 +67,13 @@ public final class FUSEMount: @unchecked Sendable {
         case .on: openless = !options.sharesLocks
         case .off: openless = false
         case .automatic:
+            // The kernel itself refuses to open for writing only what is wholly read-only.
+            let isReadOnly = kernelFlags(options, namespace).contains(.readOnly)
             openless =
                 !options.sharesLocks
-                && namespace.mounts.allSatisfy { $0.fileSystem.dataIsCacheable }
+                && namespace.mounts.allSatisfy {
+                    $0.fileSystem.dataIsCacheable && (isReadOnly || !$0.isReadOnly)
+                }
         }
         return SessionOptions(
             entryTimeout: WireTimeout(options.entryTimeout),

@@ -103,6 +103,24 @@ private func words(_ values: UInt64...) -> [UInt8] {
         #expect(bench.error(of: message(1, [], nil, data: [65, 66])) == .EINVAL)
     }
 
+    @Test func aKernelThatIsTooOldIsRefused() throws {
+        let bench = try Bench()
+        #expect(bench.error(of: message(26, words(7 | 31 << 32, 0))) == .EPROTO)
+        #expect(bench.session.isRefused)
+        // A newer major version is not refused: the kernel asks again.
+        let other = try Bench()
+        #expect(other.error(of: message(26, words(8, 0))) == nil)
+        #expect(!other.session.isRefused && other.session.negotiated.minor == 0)
+        #expect(other.error(of: message(26, words(7 | 45 << 32, 0))) == nil)
+        #expect(!other.session.isRefused && other.session.negotiated.minor > 0)
+    }
+
+    @Test func reservedNodeNumbersAreSkipped() {
+        #expect(NodeTable.use(after: 0) == 1)
+        #expect(NodeTable.use(after: (1 << 24) - 1) == (1 << 24) + 1)
+        #expect(NodeTable.use(after: (1 << 24) + 1) == (1 << 24) + 2)
+    }
+
     @Test func aWriteCannotReadBehindItsMessage() throws {
         let bench = try Bench()
         let create = message(35, words(0x41 | 0o644 << 32, 0), "f")

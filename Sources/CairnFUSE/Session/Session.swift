@@ -35,6 +35,8 @@ final class Session: @unchecked Sendable {
     let door: UInt64
     /// Written once by INIT, before any other request is answered.
     private(set) var negotiated = Negotiated()
+    /// INIT was refused: no other request will come. Written by INIT.
+    private(set) var isRefused = false
     /// What stands at the kernel's mount point.
     let root: Location
     private let rootFileSystem: FileSystem
@@ -143,6 +145,7 @@ final class Session: @unchecked Sendable {
             negotiated = try Negotiation.answer(request.arguments, options, into: reply)
             return .reply(Wire.initReplySize)
         } catch {
+            isRefused = true
             throw .failed(error)
         }
     }
