@@ -43,7 +43,7 @@ public final class FUSEMount: @unchecked Sendable {
         let type = options.subtype ?? "cairn.\(root.mount.fileSystem.typeName)"
         kernel = try KernelMount(
             at: mountPoint, type: type, root: root.inode,
-            flags: options.flags.union(root.mount.flags), options: options)
+            flags: Self.kernelFlags(options, namespace), options: options)
         usesRing = session.awaitInit(kernel.descriptor)
         holdsRoot = session.root.mount.hold()
         guard session.negotiated.minor > 0, notifier.start(session, descriptor: kernel.descriptor)
@@ -57,6 +57,18 @@ public final class FUSEMount: @unchecked Sendable {
         }
         observed.addAll(of: namespace)
         kernel.raiseReadAhead(to: options.readAheadKiB)
+    }
+
+    /// The kernel has one mount for the whole namespace. What only it can enforce holds everywhere
+    /// if one mount asks for it; each mount's being read-only is enforced here.
+    private static func kernelFlags(
+        _ options: FUSEMountOptions, _ namespace: Namespace
+    ) -> MountFlags {
+        let restrictions: MountFlags = [.noSetID, .noDevices, .noExecute]
+        let root = namespace.crossed(namespace.root).mount
+        return namespace.mounts.reduce(options.flags.union(root.flags)) { flags, mount in
+            flags.union(mount.flags.intersection(restrictions))
+        }
     }
 
     private static func sessionOptions(
@@ -194,7 +206,7 @@ extension Session {
     /// Answers INIT, which the kernel sends first. True if requests shall come by io_uring.
     func awaitInit(_ descriptor: Int32) -> Bool {
         let loop = DeviceLoop(session: self, descriptor: descriptor)
-        while negotiated.minor == 0, loop.step() {}
+        while negotiated.minor == 0, !isRefused, loop.step() {}
         return negotiated.usesRing
     }
 }

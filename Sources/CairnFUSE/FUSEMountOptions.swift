@@ -17,9 +17,10 @@ public struct FUSEMountOptions: Sendable {
 
     /// Whether the kernel opens files without asking.
     public enum Openless: Sendable {
-        /// If every filesystem that is in the namespace at mount lets its data be cached, and
-        /// locks are not shared.
+        /// If every filesystem that is in the namespace at mount lets its data be cached, no mount
+        /// in it is read-only below a root that is not, and locks are not shared.
         case automatic
+        /// Files of a read-only mount can then be opened for writing, and only writing fails.
         case on
         case off
     }
@@ -30,7 +31,9 @@ public struct FUSEMountOptions: Sendable {
     public var sourceName = "cairn"
     /// The type in /proc/mounts is "fuse." and this, by default "cairn.TYPE".
     public var subtype: String?
-    /// In addition to those of the namespace's root mount.
+    /// In addition to those of the namespace's root mount. The kernel has one mount for the whole
+    /// namespace, so nosuid, nodev and noexec hold for all of it as soon as one of the mounts that
+    /// are in it now has them.
     public var flags: MountFlags = []
     /// How long the kernel believes a name, attributes, or that a name does not exist. Long,
     /// because it is told of changes by other doors.

@@ -61,6 +61,32 @@ extension MountTests {
             }
         }
 
+        @Test func theStrictestMountDecidesWhatMayRun() async throws {
+            try await withMount(
+                prepare: { namespace in
+                    let place = try blocking { () throws(Pause) in
+                        try FileName("below").withName { (name) throws(Pause) in
+                            try namespace.vfs.create(
+                                name, in: namespace.root.inode,
+                                NewNode(kind: .directory, permissions: .executeAll),
+                                by: Caller(.root))
+                        }
+                    }
+                    try namespace.mount(
+                        ScratchFileSystem(),
+                        at: Location(mount: namespace.rootMount, inode: place),
+                        flags: [.noSetID, .noDevices, .noExecute, .readOnly])
+                }
+            ) { mounted in
+                let table = String(decoding: contents("/proc/mounts") ?? [], as: UTF8.self)
+                let line = table.split(separator: "\n").first { $0.contains(mounted.path) }
+                let found = try #require(line)
+                for word in [" rw,", "nosuid", "nodev", "noexec"] {
+                    #expect(found.contains(word))
+                }
+            }
+        }
+
         @Test(arguments: transports)
         func mountsBelowAreCrossed(over transport: FUSEMountOptions.Transport) async throws {
             let inner = ScratchFileSystem()
