@@ -173,13 +173,6 @@ int64_t cairn_write(int32_t descriptor, const void *buffer, size_t size) {
     return count < 0 ? -errno : count;
 }
 
-int64_t cairn_write_two(int32_t descriptor, const void *first, size_t first_size,
-                        const void *second, size_t second_size) {
-    struct iovec parts[2] = {{(void *)first, first_size}, {(void *)second, second_size}};
-    ssize_t count = writev(descriptor, parts, second_size > 0 ? 2 : 1);
-    return count < 0 ? -errno : count;
-}
-
 int32_t cairn_fuse_clone_device(int32_t descriptor) {
     int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     if (clone < 0) return -errno;

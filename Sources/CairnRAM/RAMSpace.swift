@@ -40,10 +40,11 @@ final class RAMSpace: Sendable {
 
     /// So much was freed by a node that went. From time to time, gives memory back to the machine:
     /// often enough to matter, seldom enough to cost little for each node. Only every 16th node
-    /// is counted, for all 16: the count is shared by all threads.
+    /// is counted, for all 16: the count is shared by all threads. (No node has a number that is a
+    /// multiple of 64, so those that are multiples of 16 would be too few.)
     @inline(__always)
     func noteFreed(_ size: Int, by number: UInt64) {
-        if number % 16 == 0 { countFreed(size * 16) }
+        if number % 16 == 1 { countFreed(size * 16) }
     }
 
     private func countFreed(_ size: Int) {

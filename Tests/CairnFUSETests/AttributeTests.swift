@@ -11,6 +11,20 @@ import Testing
 
 extension MountTests {
     @Suite(.serialized) struct FileAttributes {
+        @Test func largeExtendedAttributesPassSmallTransfers() async throws {
+            var options = FUSEMountOptions()
+            options.transferKiB = 16
+            try await withMount(over: .device, options: options) { mounted in
+                let path = mounted("f")
+                #expect(put(path, "x"))
+                let value = [UInt8](repeating: 5, count: 65_536)
+                #expect(cairn_test_set_attribute(path, "user.large", value, 65_536, 0) == 0)
+                var read = [UInt8](repeating: 0, count: 65_536)
+                #expect(cairn_test_get_attribute(path, "user.large", &read, 65_536) == 65_536)
+                #expect(read == value)
+            }
+        }
+
         @Test(arguments: transports)
         func modesOwnersAndTimesAreSet(over transport: FUSEMountOptions.Transport)
             async throws

@@ -8,12 +8,11 @@ import Testing
 
 /// A session with nobody behind it, and what is needed to ask it.
 private struct Bench {
-    let fileSystem = ScratchFileSystem()
     let session: Session
     let worker = Worker()
     let reply = ReplyMemory(capacity: 1 << 20)
 
-    init(openless: Bool = true) throws {
+    init(openless: Bool = true, _ fileSystem: FileSystem = ScratchFileSystem()) throws {
         let namespace = try Namespace(vfs: VFS(), root: fileSystem)
         let day = WireTimeout(seconds: 86_400, nanoseconds: 0)
         session = Session(
@@ -113,6 +112,33 @@ private func words(_ values: UInt64...) -> [UInt8] {
         #expect(!other.session.isRefused && other.session.negotiated.minor == 0)
         #expect(other.error(of: message(26, words(7 | 45 << 32, 0))) == nil)
         #expect(!other.session.isRefused && other.session.negotiated.minor > 0)
+    }
+
+    /// A change after the attributes were read must find the node, to be told to the kernel.
+    @Test func aNodeIsKnownBeforeItsAttributesAreRead() throws {
+        let fileSystem = WitnessFileSystem()
+        let bench = try Bench(openless: true, fileSystem)
+        let session = bench.session
+        var known: [Int] = []
+        fileSystem.file?.whenAsked = { file throws(Pause) in
+            known.append(session.nodes.numbers(of: file).count)
+        }
+        #expect(bench.error(of: message(1, [], "file")) == nil)
+        #expect(known == [1])
+        let node = bench.u64(0)
+        fileSystem.file?.whenAsked = { _ throws(Pause) in throw .failed(.EIO) }
+        #expect(bench.error(of: message(1, [], "file")) == .EIO)
+        // The kernel was told of it once.
+        #expect(session.nodes.count == 1)
+        _ = bench.ask(message(2, node: node, words(1)))
+        #expect(session.nodes.count == 0)
+        #expect(bench.error(of: message(1, [], "file")) == .EIO)
+        #expect(session.nodes.count == 0)
+        // What is found each time and gone each time is not absent for the kernel to keep.
+        fileSystem.file?.whenAsked = { _ throws(Pause) in throw .failed(.ENOENT) }
+        #expect(bench.error(of: message(1, [], "file")) == .ENOENT)
+        #expect(bench.error(of: message(1, [], "none")) == nil)
+        #expect(bench.u64(0) == 0)
     }
 
     @Test func reservedNodeNumbersAreSkipped() {
@@ -267,5 +293,40 @@ private struct SplitMix {
                 #expect(!inode.isHeld && table.place(known.nodeID) == nil)
             }
         }
+    }
+}
+
+/// A filesystem of one file, "file", that says when its attributes are asked for.
+private final class WitnessFileSystem: FileSystem, @unchecked Sendable {
+    // Sendable: set by init.
+    private var directory: WitnessNode?
+    private(set) var file: WitnessNode?
+
+    init() {
+        super.init(typeName: "witness", time: SystemTime())
+        directory = WitnessNode(number: 1, kind: .directory, fileSystem: self)
+        file = WitnessNode(number: 2, kind: .regular, fileSystem: self)
+    }
+
+    override var root: Inode {
+        guard let directory else { preconditionFailure("made by init") }
+        return directory
+    }
+}
+
+private final class WitnessNode: Inode, @unchecked Sendable {
+    // Sendable: of one test, which is one thread.
+    var whenAsked: ((Inode) throws(Pause) -> Void)?
+
+    override func attributes() throws(Pause) -> Attributes {
+        try whenAsked?(self)
+        return Attributes(
+            number: number, kind: kind, permissions: Permissions(rawValue: 0o755),
+            time: Timestamp(seconds: 1))
+    }
+
+    override func lookup(_ name: Name) throws(Pause) -> Inode? {
+        guard isDirectory, name.bytes.elementsEqual("file".utf8) else { return nil }
+        return (fileSystem as? WitnessFileSystem)?.file
     }
 }

@@ -33,7 +33,6 @@ static const uint64_t CAIRN_MS_NOSUID = 2;
 static const uint64_t CAIRN_MS_NODEV = 4;
 static const uint64_t CAIRN_MS_NOEXEC = 8;
 static const uint64_t CAIRN_MS_SYNCHRONOUS = 16;
-static const uint64_t CAIRN_MS_DIRSYNC = 128;
 static const uint64_t CAIRN_MS_NOATIME = 1024;
 static const uint64_t CAIRN_MS_NODIRATIME = 2048;
 static const uint64_t CAIRN_MS_STRICTATIME = 1 << 24;
@@ -46,8 +45,6 @@ static const int32_t CAIRN_UMOUNT_NOFOLLOW = 8;
 /* read(2) and write(2), with a negative errno for failures. */
 int64_t cairn_read(int32_t descriptor, void *buffer, size_t size);
 int64_t cairn_write(int32_t descriptor, const void *buffer, size_t size);
-int64_t cairn_write_two(int32_t descriptor, const void *first, size_t first_size,
-                        const void *second, size_t second_size);
 
 /* A further descriptor of the same connection, with a queue of its own
    (FUSE_DEV_IOC_CLONE). */

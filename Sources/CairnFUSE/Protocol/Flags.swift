@@ -18,8 +18,6 @@ struct InitFlags: OptionSet, Sendable {
     static let wholeFileLocks = InitFlags(rawValue: 1 << 10)
     /// FUSE_HAS_IOCTL_DIR
     static let controlOnDirectories = InitFlags(rawValue: 1 << 11)
-    /// FUSE_AUTO_INVAL_DATA
-    static let automaticInvalidation = InitFlags(rawValue: 1 << 12)
     /// FUSE_DO_READDIRPLUS
     static let readDirectoryPlus = InitFlags(rawValue: 1 << 13)
     /// FUSE_READDIRPLUS_AUTO
@@ -56,8 +54,6 @@ struct InitFlags: OptionSet, Sendable {
     static let mapsDirectFiles = InitFlags(rawValue: 1 << 36)
     /// FUSE_NO_EXPORT_SUPPORT
     static let noExport = InitFlags(rawValue: 1 << 38)
-    /// FUSE_HAS_RESEND
-    static let resend = InitFlags(rawValue: 1 << 39)
     /// FUSE_OVER_IO_URING
     static let overRing = InitFlags(rawValue: 1 << 41)
 }
@@ -85,11 +81,9 @@ struct OpenReplyFlags: OptionSet, Sendable {
 
     static let directIO = OpenReplyFlags(rawValue: 1 << 0)
     static let keepCache = OpenReplyFlags(rawValue: 1 << 1)
-    static let notSeekable = OpenReplyFlags(rawValue: 1 << 2)
     static let cacheDirectory = OpenReplyFlags(rawValue: 1 << 3)
     static let stream = OpenReplyFlags(rawValue: 1 << 4)
     static let noFlush = OpenReplyFlags(rawValue: 1 << 5)
-    static let parallelDirectWrites = OpenReplyFlags(rawValue: 1 << 6)
 }
 
 /// Single flags of other words.
@@ -108,10 +102,6 @@ enum WireFlag {
     static let openClearsPrivileges: UInt32 = 1 << 0
     /// fuse_setxattr_in.setxattr_flags, FUSE_SETXATTR_ACL_KILL_SGID
     static let attributeClearsSetGroupID: UInt32 = 1 << 0
-    /// The bit of a request's number that marks an interrupt of it (FUSE_INT_REQ_BIT).
-    static let interruptBit: UInt64 = 1
-    /// The bit that marks a request that is sent again (FUSE_UNIQUE_RESEND).
-    static let resentBit: UInt64 = 1 << 63
 }
 
 /// open(2) flags as they travel in requests.

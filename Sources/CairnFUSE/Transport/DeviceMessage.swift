@@ -38,12 +38,12 @@ final class ReplyMemory {
         case .success(.notImplemented): error = Errno.ENOSYS.rawValue
         case .failure(let errno): error = errno.rawValue
         }
-        guard write(-error, length, unique, descriptor) < 0 else { return }
+        write(-error, length, unique, descriptor)
     }
 
-    private func write(_ error: Int32, _ length: Int, _ unique: UInt64, _ descriptor: Int32)
-        -> Int64
-    {
+    private func write(
+        _ error: Int32, _ length: Int, _ unique: UInt64, _ descriptor: Int32
+    ) {
         let header = base + Self.bodyOffset - Wire.replyHeaderSize
         header.storeBytes(of: UInt32(length), as: UInt32.self)
         header.storeBytes(of: error, toByteOffset: 4, as: Int32.self)
@@ -52,9 +52,8 @@ final class ReplyMemory {
         // ENOENT: the request is gone. ENODEV: the mount is.
         let isOver = [Errno.ENOENT.rawValue, Errno.ENODEV.rawValue].contains(Int32(-min(sent, 0)))
         if sent < 0, !isOver, length > Wire.replyHeaderSize {
-            return write(-Errno.EIO.rawValue, Wire.replyHeaderSize, unique, descriptor)
+            write(-Errno.EIO.rawValue, Wire.replyHeaderSize, unique, descriptor)
         }
-        return sent
     }
 }
 
