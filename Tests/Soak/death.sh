@@ -22,13 +22,14 @@ hunt_death() {
         fi
         timeout 30 "$CAIRN" umount m 2>said || fail "round $round: umount: $(cat said)"
         if isMounted "$work/m"; then fail "round $round: umount left the mount"; fi
+        # They would go on in the second mount, by the same path.
+        for group in "${groups[@]}"; do stopLoad "$group"; done
+        loads=()
         mountRAM m
         echo "$round" >m/file
         [ "$(cat m/file)" = "$round" ] || fail "round $round: the second mount does not serve"
         cairn umount m
         if isMounted "$work/m"; then fail "round $round: the second mount stayed"; fi
-        for group in "${groups[@]}"; do stopLoad "$group"; done
-        loads=()
         if ls "$(stateDirectory)" 2>/dev/null | grep -q -- "-$daemon\."; then
             fail "round $round: the dead daemon's state stays in $(stateDirectory)"
         fi
