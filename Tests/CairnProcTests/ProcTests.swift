@@ -142,7 +142,9 @@ struct ProcTests {
         #expect(names.contains("\(child.identifier)"))
         child.exit()
         #expect(!(try world.names("/proc")).contains("\(child.identifier)"))
-        #expect(throws: Errno.ENOENT) { try world.content(Path("/proc/\(child.identifier)/status")) }
+        #expect(throws: Errno.ENOENT) {
+            try world.content(Path("/proc/\(child.identifier)/status"))
+        }
         #expect(throws: Errno.ENOENT) { try world.content("/proc/01") }
     }
 

@@ -389,7 +389,9 @@ struct FileLocksTests {
         for identity: UInt64 in [1, 2] {
             callingBack { () throws(Pause) in
                 try file.setFlock(.exclusive, owner: .description(identity), wait: true)
-            } completion: { _ in served.append(identity) }
+            } completion: { _ in
+                served.append(identity)
+            }
         }
         // The first gave up its share when it went to wait: the second needs not wait for anybody.
         #expect(served.items == [2])

@@ -277,8 +277,10 @@ struct NotificationTests {
         _ = try make("sixteen-letters-", in: fileSystem.root)
         var bytes = [UInt8](repeating: 0xAA, count: 64)
         let none = bytes.withUnsafeMutableBytes { buffer in
-            Result { try blocking { () throws(Pause) in
-                try queue.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<47])) }
+            Result {
+                try blocking { () throws(Pause) in
+                    try queue.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<47]))
+                }
             }
         }
         #expect(throws: Errno.EINVAL) { try none.get() }
@@ -298,7 +300,9 @@ struct NotificationTests {
     func waiting() throws {
         let results = Recorder<String>()
         func read() -> PendingOperation {
-            callingBack { () throws(Pause) in try queue.read() } completion: { result in
+            callingBack { () throws(Pause) in
+                try queue.read()
+            } completion: { result in
                 switch result {
                 case .success(let events): results.append(events.map(Self.text).joined())
                 case .failure(let errno): results.append("\(errno.rawValue)")

@@ -57,7 +57,9 @@ struct WatchedProcessTests {
         try queue.watch(fileSystem.root, for: .modify)
         let offsets = Recorder<UInt64>()
         let (process, queue) = (process, queue)
-        let pending = callingBack { () throws(Pause) in try queue.read() } completion: { _ in
+        let pending = callingBack { () throws(Pause) in
+            try queue.read()
+        } completion: { _ in
             // Takes the lock of the offset, which the write held.
             if let offset = try? process.seek(file, .current(0)) { offsets.append(offset) }
         }
