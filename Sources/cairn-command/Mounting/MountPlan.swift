@@ -103,7 +103,7 @@ struct DoorOptions: Sendable {
     static func refuse(in options: MountOptionList) throws(MountFailure) {
         var rest = options
         var refused: String?
-        for flag in ["allow_other", "writeback"] + idleFlags where try rest.takeFlag(flag) {
+        for flag in ["allow_other", "writeback", "sync"] + idleFlags where try rest.takeFlag(flag) {
             refused = refused ?? flag
         }
         for key in ["transport", "threads"] where try rest.takeValue(key) != nil {

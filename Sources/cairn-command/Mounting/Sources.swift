@@ -38,8 +38,8 @@ extension VFS {
         }
         do throws(MountFailure) {
             var options = MountOptionList(planned.options)
-            let flags = try MountFlags.take(from: &options)
             if isPart { try DoorOptions.refuse(in: options) }
+            let flags = try MountFlags.take(from: &options)
             let door = isPart ? DoorOptions() : try DoorOptions(taking: &options)
             let fileSystem = try type.open(source: planned.source, options: &options, in: self)
             if let unknown = options.firstUnknown {
