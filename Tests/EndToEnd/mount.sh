@@ -171,7 +171,7 @@ test_wrong_words_are_refused_and_nothing_is_mounted() {
 # What a part cannot have must not be swallowed.
 test_a_part_takes_no_option_of_the_whole_mount() {
     mkdir m
-    for option in allow_other default_permissions writeback transport=device threads=2 noauto; do
+    for option in allow_other default_permissions writeback transport=device threads=2 noauto sync; do
         expectFailure 1 "option ${option%%=*}: is of the whole mount" \
             cairn mount -t mfs_ram --at "/p=mfs_ram:none,$option" none m
         isNotMounted "$work/m"
