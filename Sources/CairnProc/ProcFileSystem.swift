@@ -11,6 +11,7 @@
 // Threading: nodes are immutable, but for the directories of processes, which the root keeps
 // under `ProcRoot.lock`.
 
+import CairnBase
 public import CairnVFS
 
 public struct ProcFileSystemType: FileSystemType {

@@ -4,6 +4,7 @@
 // What names lead to is read before; so it is read again under the locks, and where it differs the
 // operation fails with ESTALE and its caller looks anew.
 
+import CairnBase
 import CairnVFS
 
 /// The exclusive locks of up to four nodes, taken in the order of their numbers and given back

@@ -3,7 +3,7 @@
 // A ring of fixed size: memory is taken with the first byte and never grows. What does not fit
 // any more is forgotten from the front, and counted. Safe from any thread; `lock` guards all.
 
-public import CairnBase
+import CairnBase
 
 public final class CapturedStream: @unchecked Sendable {
     // Sendable: guarded by `lock`.

@@ -16,7 +16,7 @@
 //
 // Reads take no lock (ConcurrentTable). Entries hold their inode. The count is bounded.
 
-public import CairnBase
+import CairnBase
 import Synchronization
 
 public final class DentryCache: Sendable {

@@ -1,7 +1,7 @@
 // What procfs has to know of mounts and processes beyond what their users need. All of it is in
 // memory: nothing here asks a filesystem.
 
-public import CairnBase
+import CairnBase
 
 extension Mount {
     /// The path of what is mounted within its filesystem: "/" unless it is a bind mount. Nil if it

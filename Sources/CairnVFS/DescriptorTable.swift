@@ -4,7 +4,7 @@
 // take `lock`. Slots are an array of words that is replaced when it grows; the lowest free number
 // is found from a bitmap.
 
-public import CairnBase
+import CairnBase
 import Glibc
 import Synchronization
 

@@ -1,5 +1,7 @@
 // Locking a file: what `Process` and doors call. Attempts (Wait.swift).
 
+public import CairnBase
+
 extension Inode {
     /// F_GETLK, F_OFD_GETLK: a lock that keeps the owner from taking this one; nil if it could.
     public func testLock(_ lock: FileLock, owner: LockOwner) -> FileLock? {

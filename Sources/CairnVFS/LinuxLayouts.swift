@@ -2,7 +2,7 @@
 //
 // Offsets are written out; tests compare them with the C structures (requirement V8).
 
-public import CairnBase
+import CairnBase
 
 /// struct linux_dirent64: ino u64, off i64, reclen u16, type u8, name, NUL, up to a multiple of 8.
 public enum LinuxDirectoryRecord {

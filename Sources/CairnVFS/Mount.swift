@@ -1,7 +1,7 @@
 // Mount: a filesystem, or a part of one, put at a place in a namespace.
 
-public import CairnBase
-public import Synchronization
+import CairnBase
+import Synchronization
 
 /// What a mount allows, per mount(8). A filesystem that is bound in two places can have
 /// different flags in each.

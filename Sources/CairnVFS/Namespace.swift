@@ -160,7 +160,7 @@ public final class Namespace: @unchecked Sendable {
 
     private func blocking(_ wait: Wait) throws(Errno) {
         var hasWaited = false
-        try CairnVFS.blocking { () throws(Pause) in
+        try CairnBase.blocking { () throws(Pause) in
             if hasWaited { return }
             hasWaited = true
             throw .wait(wait)

@@ -4,8 +4,8 @@
 // `references` counts descriptors. With the last one, what it held is let go of at once, although
 // a call that is still running may keep the object for a moment longer.
 
-public import CairnBase
-public import Synchronization
+import CairnBase
+import Synchronization
 
 /// Flags of open(2); values are Linux's on x86-64 and arm64 alike where they agree, and those of
 /// x86-64 (asm-generic/fcntl.h) otherwise.

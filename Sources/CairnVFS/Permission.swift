@@ -1,6 +1,6 @@
 // Who may do what to an inode: the rules of path_resolution(7), capabilities(7) and acl(5).
 
-public import CairnBase
+import CairnBase
 
 /// What is asked for; values are those of access(2).
 public struct Access: OptionSet, Hashable, Sendable {

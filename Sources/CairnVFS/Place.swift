@@ -4,7 +4,7 @@
 // chain of places leads up to the root and keeps the directories above in memory. A file has a
 // place only where somebody watches: those who watch its directory are told the name.
 
-public import CairnBase
+import CairnBase
 
 final class Place: @unchecked Sendable {
     // Sendable: `parentStorage` changes only when nobody else has this object.

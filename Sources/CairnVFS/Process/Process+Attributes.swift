@@ -1,6 +1,6 @@
 // Attempts: stat, access, chmod, chown, utimens, flags, statfs and extended attributes.
 
-public import CairnBase
+import CairnBase
 
 extension Process {
     /// The file that an attribute call is about.

@@ -1,6 +1,6 @@
 // Attempts: read, write, seek, truncate, allocate, copy, sync.
 
-public import CairnBase
+import CairnBase
 
 /// Where lseek(2) starts.
 public enum Seek: Sendable {

@@ -1,6 +1,6 @@
 // The three ways to run an attempt, with the counting that goes with each call.
 
-public import CairnBase
+import CairnBase
 
 extension Process {
     /// Blocks the thread while the attempt has to wait.

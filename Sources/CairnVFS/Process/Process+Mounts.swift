@@ -1,6 +1,6 @@
 // Attempts: mount, bind, move, umount.
 
-public import CairnBase
+import CairnBase
 
 /// An unmount that has left the namespace, and goes on by itself.
 struct UnmountProgress {

@@ -1,6 +1,6 @@
 // Attempts: mkdir, mknod, symlink, link, unlink, rmdir, rename, readlink.
 
-public import CairnBase
+import CairnBase
 
 extension Process {
     /// mkdir(2), mknod(2) and symlink(2): one new name.

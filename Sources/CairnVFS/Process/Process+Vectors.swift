@@ -2,7 +2,7 @@
 // descriptors' own offsets, sync of everything. What is done already is kept for the attempt that
 // follows a wait, so that no step is done twice.
 
-public import CairnBase
+import CairnBase
 
 /// How far `sync` has come.
 struct SyncProgress {

@@ -15,8 +15,6 @@
 // There are three drivers, and one attempt serves them all: `blocking` sleeps on the thread,
 // `suspending` suspends the task, `callingBack` returns at once and calls back exactly once.
 
-public import CairnBase
-
 /// Why an attempt did not give a value.
 public enum Pause: Error, Sendable {
     /// The operation failed. Nothing was changed.
