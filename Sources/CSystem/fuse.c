@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,8 +15,10 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -271,6 +276,68 @@ int32_t cairn_thread_pin(int32_t processor) {
     CPU_ZERO(&set);
     CPU_SET(processor, &set);
     return sched_setaffinity(0, sizeof set, &set) < 0 ? -errno : 0;
+}
+
+uint64_t cairn_thread_processors(void) {
+    cpu_set_t set;
+    uint64_t mask = 0;
+    if (sched_getaffinity(0, sizeof set, &set) < 0) return 0;
+    for (int processor = 0; processor < 64; processor++)
+        if (CPU_ISSET(processor, &set)) mask |= 1ull << processor;
+    return CPU_COUNT(&set) == __builtin_popcountll(mask) ? mask : 0;
+}
+
+int32_t cairn_thread_confine(uint64_t processors) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (int processor = 0; processor < 64; processor++)
+        if (processors >> processor & 1) CPU_SET(processor, &set);
+    return sched_setaffinity(0, sizeof set, &set) < 0 ? -errno : 0;
+}
+
+int32_t cairn_last_processor(uint32_t thread) {
+    char path[32], text[1024] = {0};
+    snprintf(path, sizeof path, "/proc/%u/stat", thread);
+    if (thread == 0 || cairn_read_text(path, text, sizeof text - 1) <= 0) return -ENOENT;
+    /* Field 39; the second is a name in parentheses, which may contain anything. */
+    char *field = strrchr(text, ')');
+    for (int number = 2; field != NULL && number < 39; number++) {
+        field = strchr(field + 1, ' ');
+    }
+    return field == NULL ? -ENOENT : (int32_t)strtol(field, NULL, 10);
+}
+
+int32_t cairn_thread_lowest_priority(void) {
+    /* Linux keeps the value for each thread. */
+    return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19) < 0 ? -errno : 0;
+}
+
+bool cairn_is_virtual_machine(void) {
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & (1u << 31)) != 0;
+#else
+    return false;
+#endif
+}
+
+bool cairn_has_processor_quota(void) {
+    char groups[4096] = {0};
+    if (cairn_read_text("/proc/self/cgroup", groups, sizeof groups - 1) <= 0) return false;
+    char *path = strstr(groups, "0::/");
+    if (path == NULL) return false;
+    path += 3;
+    path[strcspn(path, "\n")] = 0;
+    /* The limits of all groups above hold as well. */
+    for (;;) {
+        char file[4200], text[64] = {0};
+        snprintf(file, sizeof file, "/sys/fs/cgroup%s/cpu.max", path);
+        if (cairn_read_text(file, text, sizeof text - 1) > 0 && strncmp(text, "max", 3) != 0)
+            return true;
+        char *last = strrchr(path, '/');
+        if (last == NULL) return false;
+        *last = 0;
+    }
 }
 
 int32_t cairn_processor_count(void) {

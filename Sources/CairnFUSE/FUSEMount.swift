@@ -103,7 +103,8 @@ public final class FUSEMount: @unchecked Sendable {
             writebackCache: options.writebackCache, isOpenless: openless,
             sharesLocks: options.sharesLocks, wantsRing: wantsRing,
             maximumTransfer: options.transferBytes,
-            maximumReadAhead: UInt32(clamping: options.readAheadKiB * 1024))
+            maximumReadAhead: UInt32(clamping: options.readAheadKiB * 1024),
+            idlePollMicroseconds: min(max(options.idlePollMicroseconds, 0), 1_000_000))
     }
 
     private static let ringParameter = "/sys/module/fuse/parameters/enable_uring"
@@ -137,9 +138,11 @@ public final class FUSEMount: @unchecked Sendable {
     /// Answers requests until the mount is gone, and what is in flight is finished. `ready` is
     /// called once, on any thread, when the mount answers and is not busy by itself.
     public func serve(ready: @escaping @Sendable () -> Void = {}) {
-        let loops: [@Sendable () -> Void] = usesRing ? ringLoops() : deviceLoops()
+        let crew = DeviceCrew(
+            threads: usesRing ? 1 : options.threadCount, idlePolling: session.idlePolling)
+        let loops: [@Sendable () -> Void] = usesRing ? ringLoops() : helpers(in: crew)
         // Forgets and interrupts come over the device in any case.
-        let device = DeviceLoop(session: session, descriptor: kernel.descriptor)
+        let device = DeviceLoop(session: session, descriptor: kernel.descriptor, crew: crew)
         let threads = loops.enumerated().compactMap { number, loop in
             ServingThread(name: "cairn-fuse-\(number + 1)", loop)
         }
@@ -166,10 +169,10 @@ public final class FUSEMount: @unchecked Sendable {
         return nil
     }
 
-    private func deviceLoops() -> [@Sendable () -> Void] {
+    private func helpers(in crew: DeviceCrew) -> [@Sendable () -> Void] {
         let (session, descriptor) = (session, kernel.descriptor)
-        return (1..<max(options.threadCount, 1)).map { _ in
-            { DeviceLoop(session: session, descriptor: descriptor).run() }
+        return (0..<max(options.threadCount - 1, 0)).map { number in
+            { DeviceLoop(session: session, descriptor: descriptor, crew: crew).help(number) }
         }
     }
 
@@ -194,6 +197,7 @@ public final class FUSEMount: @unchecked Sendable {
 
     /// The kernel has let go: nobody hears answers any more.
     private func end() {
+        session.idlePolling?.stop()
         session.parked.cancelAllAndWait()
         observed.removeAll()
         notifier.stop()

@@ -52,6 +52,11 @@ public struct FUSEMountOptions: Sendable {
     /// request at each open, close and lock. Otherwise the kernel keeps locks among the users of
     /// the mount.
     public var sharesLocks = false
+    /// For how many microseconds after a request processors are kept from halting, while requests
+    /// follow one another closely: it spares waking them, and takes processor time that nothing
+    /// else wants. 0: not at all; at most 1 000 000. By default 200 in a virtual machine of at most 8
+    /// processors without a quota, otherwise 0.
+    public var idlePollMicroseconds: Int = IdlePolling.automaticMicroseconds
     /// What the kernel reads ahead of a sequential reader, in KiB; 0 leaves its default. Setting
     /// it above the kernel's own default of 128 needs root.
     public var readAheadKiB = 1024

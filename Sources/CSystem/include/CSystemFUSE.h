@@ -3,6 +3,7 @@
 #ifndef CSYSTEM_FUSE_H
 #define CSYSTEM_FUSE_H
 
+#include <stdbool.h>
 #include <features.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -73,6 +74,19 @@ int32_t cairn_thread_start(uint64_t *thread, const char *name, void (*body)(void
 void cairn_thread_join(uint64_t thread);
 /* Keeps the calling thread on one processor. */
 int32_t cairn_thread_pin(int32_t processor);
+/* The processors that the calling thread may run on, as a mask; 0 if there are others than the
+   first 64. */
+uint64_t cairn_thread_processors(void);
+/* Keeps the calling thread on these. */
+int32_t cairn_thread_confine(uint64_t processors);
+/* The processor that a thread of any process ran on last; negative if that cannot be known. */
+int32_t cairn_last_processor(uint32_t thread);
+/* Gives the calling thread the lowest priority of the normal class. */
+int32_t cairn_thread_lowest_priority(void);
+/* Whether the processors are a hypervisor's. Known on x86-64; elsewhere false. */
+bool cairn_is_virtual_machine(void);
+/* Whether a control group (version 2) limits the processor time of this process. */
+bool cairn_has_processor_quota(void);
 /* Processors that this process may run on; and that the machine can ever have. */
 int32_t cairn_processor_count(void);
 int32_t cairn_possible_processor_count(void);

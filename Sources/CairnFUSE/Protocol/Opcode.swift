@@ -87,6 +87,15 @@ enum Opcode: UInt32, CaseIterable, Sendable {
         }
     }
 
+    /// Sent because of what a program did, and nobody waits for the answer.
+    var isNotAwaited: Bool {
+        switch self {
+        case .forget, .forgetMany, .release, .releaseDirectory, .interrupt, .notifyReply:
+            return true
+        default: return false
+        }
+    }
+
     /// For statistics: the kernel's name, in lower case.
     var name: String {
         switch self {

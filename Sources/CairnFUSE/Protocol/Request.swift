@@ -24,6 +24,11 @@ struct Request: @unchecked Sendable {
     /// The extensions at the end.
     let extensions: UnsafeRawBufferPointer
 
+    /// Moves so much data that it takes longer than to wake a thread.
+    var isBulk: Bool {
+        (opcode == .read || opcode == .write) && arguments.u32(16) >= 1 << 17
+    }
+
     /// What a header says of a message whose opcode we do not know, to answer it at all.
     struct Header {
         var length: UInt32

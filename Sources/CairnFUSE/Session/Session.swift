@@ -1,6 +1,6 @@
 // Session: answers the requests of one connection. It knows no transport.
 //
-// `perform` is an attempt (CairnVFS/Wait.swift): synchronous, never blocks, runs to completion on
+// `perform` is an attempt (CairnBase/Wait.swift): synchronous, never blocks, runs to completion on
 // the thread that read the request. Where it throws `Pause.wait`, the transport parks the request
 // (ParkedRequest) and runs `perform` again, with the `Progress` of the runs before: what must not
 // happen twice is kept there. No lock is held over a call into a filesystem.
@@ -28,6 +28,8 @@ final class Session: @unchecked Sendable {
     let counters = RequestCounters()
     let parked = ParkedRequests()
     let openlessProbe = OpenlessProbe()
+    /// Nil: processors may halt.
+    let idlePolling: IdlePolling?
     /// Who is named as origin of our changes.
     let origin: any ChangeObserver
     let observed: ObservedFileSystems
@@ -46,6 +48,9 @@ final class Session: @unchecked Sendable {
         self.vfs = namespace.vfs
         self.options = options
         self.origin = origin
+        self.idlePolling =
+            options.idlePollMicroseconds > 0
+            ? IdlePolling(microseconds: options.idlePollMicroseconds) : nil
         self.observed = ObservedFileSystems(observer: origin)
         self.door = Session.lastDoor.add(1, ordering: .relaxed).newValue
         self.root = namespace.crossed(namespace.root)

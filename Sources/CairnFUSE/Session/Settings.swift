@@ -36,6 +36,8 @@ struct SessionOptions: Sendable {
     var wantsRing: Bool
     var maximumTransfer: Int
     var maximumReadAhead: UInt32
+    /// 0: processors may halt between requests.
+    var idlePollMicroseconds = 0
 }
 
 /// What INIT settled.

@@ -14,6 +14,10 @@ import CairnVFS
 final class DeviceLoop {
     private let session: Session
     private let descriptor: Int32
+    private let crew: DeviceCrew?
+    private var crowd = CrowdMeter()
+    /// Of the thread that serves always.
+    private var served: ServedProgram?
     private let worker = Worker()
     private var memory: RequestMemory
     private let reply: ReplyMemory
@@ -21,17 +25,35 @@ final class DeviceLoop {
     /// lists have up to 64 KiB, do not keep to the limit for reads and writes.
     private let capacity: Int
 
-    init(session: Session, descriptor: Int32) {
+    /// Without a crew, this loop calls nobody to help.
+    init(session: Session, descriptor: Int32, crew: DeviceCrew? = nil) {
         self.session = session
         self.descriptor = descriptor
+        self.crew = crew
         capacity = max(session.options.maximumTransfer, 1 << 16)
         memory = RequestMemory(capacity: capacity)
         reply = ReplyMemory(capacity: capacity)
     }
 
-    /// Serves until the mount is gone.
+    /// Serves until the mount is gone, and calls helpers when there is much to do.
     func run() {
-        while step() {}
+        served = session.idlePolling.map { ServedProgram(idlePolling: $0) }
+        while step() {
+            if crowd.isCrowded { crew?.callHelper() }
+        }
+        crew?.end()
+    }
+
+    /// Serves when called, until there is less to do; ends when the mount is gone.
+    func help(_ number: Int) {
+        guard let crew else { return }
+        while crew.awaitCall(number) {
+            crowd = .called
+            repeat {
+                guard step() else { return crew.end() }
+                if crowd.isCrowded { crew.callHelper() }
+            } while !crowd.isQuiet || !crew.dismiss(number)
+        }
     }
 
     /// Answers one request; false when there will be no more.
@@ -60,6 +82,12 @@ final class DeviceLoop {
             }
             return
         }
+        crowd.arrived(started, from: request.process, isBulk: request.isBulk)
+        if crew?.isCrowded ?? true {
+            served?.leave()
+        } else {
+            served?.arrived(started, from: request.process)
+        }
         var progress = Session.Progress()
         do throws(Pause) {
             let outcome = try session.perform(
@@ -79,9 +107,10 @@ final class DeviceLoop {
     }
 
     private func count(_ request: Request, failed: Bool, since started: UInt64) {
+        let now = monotonicNanoseconds()
         session.counters.count(
-            request.opcode, failed: failed, waited: false,
-            nanoseconds: monotonicNanoseconds() &- started)
+            request.opcode, failed: failed, waited: false, nanoseconds: now &- started)
+        crowd.answered(now, isAwaited: !request.opcode.isNotAwaited)
     }
 
     /// Takes a request out of the loop: a small one is copied, a large one keeps the loop's

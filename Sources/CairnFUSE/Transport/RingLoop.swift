@@ -174,6 +174,9 @@ final class RingLoop: @unchecked Sendable {
 
     private func handle(_ entry: RingEntry) {
         let started = monotonicNanoseconds()
+        if let processor {
+            session.idlePolling?.note(started, on: UInt32(truncatingIfNeeded: processor))
+        }
         let request: Request
         do throws(Errno) {
             request = try entry.parse()

@@ -65,6 +65,8 @@ struct DoorOptions: Sendable {
     var transport = FUSEMountOptions.Transport.automatic
     /// 0: as many as suit the machine.
     var threads = 0
+    /// Nil: what suits the machine.
+    var idlePollMicroseconds: Int?
 
     private static let transports: [String: FUSEMountOptions.Transport] = [
         "auto": .automatic, "device": .device, "io_uring": .ioUring,
@@ -96,6 +98,14 @@ struct DoorOptions: Sendable {
             }
             threads = count
         }
+        if let text = try options.takeValue("idle_poll") {
+            guard let count = Int(text), (0...1_000_000).contains(count) else {
+                throw MountFailure(
+                    .EINVAL, "option idle_poll",
+                    "'\(text)' is no number of microseconds from 0 to 1000000")
+            }
+            idlePollMicroseconds = count
+        }
         for flag in DoorOptions.idleFlags { _ = try options.takeFlag(flag) }
     }
 
@@ -106,7 +116,7 @@ struct DoorOptions: Sendable {
         for flag in ["allow_other", "writeback", "sync"] + idleFlags where try rest.takeFlag(flag) {
             refused = refused ?? flag
         }
-        for key in ["transport", "threads"] where try rest.takeValue(key) != nil {
+        for key in ["transport", "threads", "idle_poll"] where try rest.takeValue(key) != nil {
             refused = refused ?? key
         }
         if let refused {

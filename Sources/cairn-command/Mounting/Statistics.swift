@@ -14,6 +14,7 @@ extension Composition {
         options.writebackCache = root.door.writebackCache
         options.transport = root.door.transport
         options.threads = root.door.threads
+        if let poll = root.door.idlePollMicroseconds { options.idlePollMicroseconds = poll }
         options.sourceName = root.source == "none" ? root.type : root.source
         options.subtype = "cairn"
         return options
