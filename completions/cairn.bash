@@ -16,7 +16,7 @@ _cairn() {
         words=$(_cairn_words mount | sed -n '/^Types:/,$s/^  \([a-z_0-9]*\) .*/\1/p')
     elif [[ $previous == -o || $previous == --options ]]; then
         words="ro rw noatime relatime strictatime nodiratime sync nosuid nodev noexec allow_other
-            writeback transport=auto transport=device transport=io_uring threads="
+            writeback nowriteback idle_poll= transport=auto transport=device transport=io_uring threads="
     elif [[ $current == -* ]]; then
         words=$(_cairn_words "${COMP_WORDS[1]}" | grep -o '^  -.*' | cut -c1-30 |
             grep -o -e '--[a-z-]*' -e '-[a-zA-Z0-9]\b')

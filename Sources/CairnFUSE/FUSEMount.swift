@@ -40,7 +40,7 @@ public final class FUSEMount: @unchecked Sendable {
         session = Session(
             namespace: namespace,
             options: Self.sessionOptions(options, namespace, flags, wantsRing: ring),
-            origin: notifier)
+            notifier: notifier)
         observed = session.observed
         let type = options.subtype ?? "cairn.\(root.mount.fileSystem.typeName)"
         kernel = try KernelMount(
@@ -59,6 +59,7 @@ public final class FUSEMount: @unchecked Sendable {
         }
         observed.addAll(of: namespace)
         kernel.raiseReadAhead(to: options.readAheadKiB)
+        if session.negotiated.writebackCache { kernel.liftDirtyLimit() }
     }
 
     /// All mounts of the namespace are one to the kernel. It may refuse only what every one of them

@@ -42,7 +42,8 @@ public struct FUSEMountOptions: Sendable {
     /// The kernel collects writes and sends them late, at close at the latest. Off, because then
     /// ENOSPC would come late too, a file's size and times would be the kernel's while it is open,
     /// whatever another door does, and each file written costs a SETATTR more (measured in
-    /// docs/adr/020-fuse.md). Worth it for programs that write a few bytes at a time.
+    /// docs/adr/020-fuse.md). Worth it where the mount is the only door and space is plenty: writes
+    /// of a few KiB then cost no request each.
     public var writebackCache = false
     /// Serving threads; 0: one for each processor (over the device, at most four).
     public var threads = 0

@@ -18,7 +18,7 @@ public struct RAMFileSystemType: FileSystemType {
     public func open(
         source: String, options: inout MountOptionList, in vfs: VFS
     ) throws(MountFailure) -> FileSystem {
-        let size = try options.takeSize("size") ?? defaultSize
+        let chosen = try options.takeSize("size")
         let nodes = try options.takeSize("nr_inodes")
         let mode = try takeNumber("mode", radix: 8, from: &options) ?? 0o755
         let user = try takeNumber("uid", radix: 10, from: &options) ?? geteuid()
@@ -27,8 +27,8 @@ public struct RAMFileSystemType: FileSystemType {
             throw MountFailure(.EINVAL, "option mode", "is at most 7777 (octal)")
         }
         let fileSystem = RAMFileSystemType.make(
-            size: size, nodes: nodes, permissions: Permissions(rawValue: mode), user: user,
-            group: group, time: vfs.time)
+            size: chosen ?? defaultSize, nodes: nodes, permissions: Permissions(rawValue: mode),
+            user: user, group: group, time: vfs.time, acceptsLateWrites: (chosen ?? 0) == 0)
         do throws(Errno) {
             try blocking { () throws(Pause) in try fileSystem.start() }
         } catch {
@@ -41,7 +41,7 @@ public struct RAMFileSystemType: FileSystemType {
     /// many files; nil: one for each 2 KiB, as if half of all pages were nodes.
     public static func make(
         size: UInt64, nodes: UInt64? = nil, permissions: Permissions = Permissions(rawValue: 0o755),
-        user: UInt32 = 0, group: UInt32 = 0, time: any TimeSource
+        user: UInt32 = 0, group: UInt32 = 0, time: any TimeSource, acceptsLateWrites: Bool = false
     ) -> TreeFileSystem {
         // Half of the range keeps sums of limits from overflowing.
         let most = UInt64(Int.max / 2)
@@ -52,7 +52,8 @@ public struct RAMFileSystemType: FileSystemType {
             time: time.now())
         let store = RAMStore(
             byteLimit: Int(byteLimit), nodeLimit: Int(nodeLimit), root: root,
-            options: size == 0 ? "" : "size=\(byteLimit / 1024)k")
+            options: size == 0 ? "" : "size=\(byteLimit / 1024)k",
+            acceptsLateWrites: acceptsLateWrites)
         return TreeFileSystem(typeName: "mfs_ram", time: time, store: store)
     }
 

@@ -17,11 +17,16 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
     private unowned(unsafe) var tree: TreeFileSystem?
     private let rootAttributes: Attributes
     private let options: String
+    public let acceptsLateWrites: Bool
     private let numbers = NumberSource(above: RAMStore.rootNumber)
 
     /// `byteLimit` and `nodeLimit`: how many bytes of data and how many nodes there may be.
     /// `root`: owner, mode and times of the root directory.
-    public init(byteLimit: Int, nodeLimit: Int, root: Attributes, options: String = "") {
+    public init(
+        byteLimit: Int, nodeLimit: Int, root: Attributes, options: String = "",
+        acceptsLateWrites: Bool = false
+    ) {
+        self.acceptsLateWrites = acceptsLateWrites
         space = RAMSpace(byteLimit: byteLimit, nodeLimit: nodeLimit)
         var attributes = root
         attributes.number = RAMStore.rootNumber

@@ -117,6 +117,13 @@ public protocol NodeStore: AnyObject, Sendable {
 
     var isReadOnly: Bool { get }
     var optionsDescription: String { get }
+
+    /// As `FileSystem.acceptsLateWrites`. By default false.
+    var acceptsLateWrites: Bool { get }
+}
+
+extension NodeStore {
+    public var acceptsLateWrites: Bool { false }
 }
 
 /// Where a directory entry leads.

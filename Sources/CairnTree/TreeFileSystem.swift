@@ -62,6 +62,8 @@ open class TreeFileSystem: FileSystem, @unchecked Sendable {
 
     open override var optionsDescription: String { store.optionsDescription }
 
+    open override var acceptsLateWrites: Bool { store.acceptsLateWrites }
+
     /// Nodes in memory. A store that caches or commits adds its own figures in a subclass.
     open override var figures: [FigureGroup] {
         [FigureGroup(.cache, "inodes", [.init("entries", UInt64(nodes.count))])]

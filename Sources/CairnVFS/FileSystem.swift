@@ -49,6 +49,10 @@ open class FileSystem: @unchecked Sendable {
     /// kernel may keep pages of them.
     open var dataIsCacheable: Bool { true }
 
+    /// A client such as a kernel may gather writes and send them late, though running out of space is
+    /// then told late, too: nobody chose how much space there is, or there is always enough.
+    open var acceptsLateWrites: Bool { false }
+
     /// Options as /proc/mounts shows them, after the mount's own.
     open var optionsDescription: String { "" }
 

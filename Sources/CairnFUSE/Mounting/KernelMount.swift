@@ -192,11 +192,25 @@ struct KernelMount: Sendable {
 
     /// Lets the kernel read further ahead than INIT can ask for. Best effort: needs root.
     func raiseReadAhead(to kibibytes: Int) {
+        if kibibytes > 0 { tune([("read_ahead_kb", "\(kibibytes)")]) }
+    }
+
+    /// Lets writers fill as much of the kernel's page cache as those of other filesystems. Of FUSE the
+    /// kernel expects servers that it cannot trust, and slows writers down at 1 % of memory. Best
+    /// effort: needs root, and Linux 6.2.
+    func liftDirtyLimit() {
+        tune([("strict_limit", "0"), ("max_ratio", "100")])
+    }
+
+    /// Writes settings of the mount's backing device.
+    private func tune(_ settings: [(name: String, value: String)]) {
         var mode: UInt32 = 0
         var device: UInt64 = 0
-        guard kibibytes > 0, cairn_stat_path_cached(path, &mode, &device) == 0 else { return }
-        let place = "/sys/class/bdi/\(device >> 32):\(device & 0xffff_ffff)/read_ahead_kb"
-        _ = cairn_write_text(place, "\(kibibytes)")
+        guard cairn_stat_path_cached(path, &mode, &device) == 0 else { return }
+        for setting in settings {
+            let place = "/sys/class/bdi/\(device >> 32):\(device & 0xffff_ffff)/\(setting.name)"
+            _ = cairn_write_text(place, setting.value)
+        }
     }
 
     /// `lazy` detaches now and ends when the last user is gone; `force` fails what is in flight.

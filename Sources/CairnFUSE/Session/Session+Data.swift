@@ -189,8 +189,16 @@ extension Session {
         return .done
     }
 
-    func seek(_ request: Request, _ reply: ReplyBuffer) throws(Pause) -> Outcome {
+    /// Under the write-back cache the kernel may hold data where we know of a hole, and asks all the
+    /// same: it is made to send that first.
+    func seek(
+        _ request: Request, _ reply: ReplyBuffer, _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
         let place = try place(request.nodeID)
+        if negotiated.writebackCache, place.inode.kind == .regular, progress.count == 0 {
+            progress.count = 1
+            throw .wait(notifier.collectData(of: request.nodeID))
+        }
         let target: SeekTarget
         switch request.arguments.u32(16) {
         case 3: target = .data

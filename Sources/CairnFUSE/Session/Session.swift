@@ -30,8 +30,9 @@ final class Session: @unchecked Sendable {
     let openlessProbe = OpenlessProbe()
     /// Nil: processors may halt.
     let idlePolling: IdlePolling?
-    /// Who is named as origin of our changes.
-    let origin: any ChangeObserver
+    /// Tells the kernel of others' changes; named as origin of ours.
+    let notifier: Notifier
+    var origin: any ChangeObserver { notifier }
     let observed: ObservedFileSystems
     /// Tells owners of locks of this session from those of others.
     let door: UInt64
@@ -43,15 +44,15 @@ final class Session: @unchecked Sendable {
     let root: Location
     private let rootFileSystem: FileSystem
 
-    init(namespace: Namespace, options: SessionOptions, origin: any ChangeObserver) {
+    init(namespace: Namespace, options: SessionOptions, notifier: Notifier) {
         self.namespace = namespace
         self.vfs = namespace.vfs
         self.options = options
-        self.origin = origin
+        self.notifier = notifier
         self.idlePolling =
             options.idlePollMicroseconds > 0
             ? IdlePolling(microseconds: options.idlePollMicroseconds) : nil
-        self.observed = ObservedFileSystems(observer: origin)
+        self.observed = ObservedFileSystems(observer: notifier)
         self.door = Session.lastDoor.add(1, ordering: .relaxed).newValue
         self.root = namespace.crossed(namespace.root)
         self.nodes = NodeTable(root: root)
@@ -131,7 +132,7 @@ final class Session: @unchecked Sendable {
         case .getLock, .setLock, .setLockWaiting: return try lock(request, reply)
         case .control: return try control(request, reply, worker)
         case .allocate: return try allocate(request, worker)
-        case .seek: return try seek(request, reply)
+        case .seek: return try seek(request, reply, &progress)
         case .copyRange, .copyRange64: return try copyRange(request, reply, worker)
         case .initialize: return try initialize(request, reply)
         case .interrupt:

@@ -51,6 +51,8 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     private var retryTime: UInt64 = 0
     private static let firstRetry: Int64 = 20_000_000
     private static let lastRetry: Int64 = 5_000_000_000
+    /// Nodes whose data the kernel shall send, and who waits for it.
+    private var collections: [(UInt64, Wait)] = []
     private var isStopping = false
     private let wakeups = Atomic<UInt32>(0)
     private let sent = Atomic<UInt64>(0)
@@ -114,6 +116,18 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         }
     }
 
+    /// Makes the kernel send what it has gathered of a file's data (and drop its pages of it). The
+    /// wait finishes when all of it has come.
+    func collectData(of node: UInt64) -> Wait {
+        let wait = Wait()
+        let isStopping = lock.withLock {
+            if !self.isStopping { collections.append((node, wait)) }
+            return self.isStopping
+        }
+        if isStopping { wait.finish(.EIO) } else { wake() }
+        return wait
+    }
+
     private func enqueue(_ item: Item) {
         let isNew: Bool = lock.withLock {
             guard !overflowed, !queued.contains(item) else { return false }
@@ -143,13 +157,18 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     private func run() {
         while true {
             let seen = wakeups.load(ordering: .acquiring)
-            let (items, isWholesale, isOver) = lock.withLock {
+            let (items, isWholesale, wanted, isOver) = lock.withLock {
                 defer {
                     queue = []
                     queued = []
                     overflowed = false
+                    collections = []
                 }
-                return (queue, overflowed, isStopping)
+                return (queue, overflowed, collections, isStopping)
+            }
+            for (node, wait) in wanted {
+                if !isOver { write(.data(node, offset: 0, length: 0)) }
+                wait.finish(isOver ? .EIO : nil)
             }
             if isOver { return }
             if isWholesale { invalidateAll() }
@@ -161,7 +180,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
                 retryTime = monotonicNanoseconds() &+ UInt64(Self.firstRetry)
             }
             let timeout = tryAgain()
-            guard items.isEmpty, !isWholesale else { continue }
+            guard items.isEmpty, wanted.isEmpty, !isWholesale else { continue }
             _ = withUnsafePointer(to: wakeups) { pointer in
                 cairn_futex_wait(
                     UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt32.self), seen, timeout)

@@ -31,9 +31,10 @@ enum MountCommand {
             """,
             """
             And how the kernel reaches it: writeback (it gathers small writes; a full filesystem is
-            then reported at close or fsync), transport=auto|device|io_uring, threads=N,
-            idle_poll=µs (how long processors stay awake after a request; 0: not). Parts (--at)
-            cannot have allow_other or these.
+            then reported at close or fsync) or nowriteback, by default writeback where no size was
+            asked for; transport=auto|device|io_uring, threads=N, idle_poll=N (microseconds for
+            which processors stay awake after a request; 0: not). Parts (--at) cannot have
+            allow_other or these.
             """,
             """
             Types:

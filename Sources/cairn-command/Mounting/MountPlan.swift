@@ -61,7 +61,8 @@ extension MountPlan {
 /// Options of a mount that are neither the namespace's nor a filesystem's: how the kernel sees it.
 struct DoorOptions: Sendable {
     var allowOther = false
-    var writebackCache = false
+    /// Nil: where every filesystem accepts it.
+    var writebackCache: Bool?
     var transport = FUSEMountOptions.Transport.automatic
     /// 0: as many as suit the machine.
     var threads = 0
@@ -83,7 +84,14 @@ struct DoorOptions: Sendable {
 
     init(taking options: inout MountOptionList) throws(MountFailure) {
         allowOther = try options.takeFlag("allow_other")
-        writebackCache = try options.takeFlag("writeback")
+        if try options.takeFlag("writeback") { writebackCache = true }
+        if try options.takeFlag("nowriteback") {
+            guard writebackCache == nil else {
+                throw MountFailure(
+                    .EINVAL, "option nowriteback", "contradicts the option writeback")
+            }
+            writebackCache = false
+        }
         if let name = try options.takeValue("transport") {
             guard let transport = DoorOptions.transports[name] else {
                 throw MountFailure(
@@ -113,7 +121,7 @@ struct DoorOptions: Sendable {
     static func refuse(in options: MountOptionList) throws(MountFailure) {
         var rest = options
         var refused: String?
-        for flag in ["allow_other", "writeback", "sync"] + idleFlags where try rest.takeFlag(flag) {
+        for flag in ["allow_other", "writeback", "nowriteback", "sync"] + idleFlags where try rest.takeFlag(flag) {
             refused = refused ?? flag
         }
         for key in ["transport", "threads", "idle_poll"] where try rest.takeValue(key) != nil {

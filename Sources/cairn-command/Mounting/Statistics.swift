@@ -11,7 +11,11 @@ extension Composition {
         var options = FUSEMountOptions()
         guard let root = parts.first?.opened else { return options }
         if root.door.allowOther { options.allowOther = true }
-        options.writebackCache = root.door.writebackCache
+        // Nobody but the kernel changes these filesystems: no size of its own can go stale.
+        options.writebackCache =
+            root.door.writebackCache
+            ?? (parts.allSatisfy { $0.opened.fileSystem.acceptsLateWrites }
+                && !root.flags.contains(.synchronous))
         options.transport = root.door.transport
         options.threads = root.door.threads
         if let poll = root.door.idlePollMicroseconds { options.idlePollMicroseconds = poll }
