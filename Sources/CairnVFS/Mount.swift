@@ -128,7 +128,7 @@ public final class Mount: @unchecked Sendable {
 
     /// `umount -f` was asked for: every operation gives EIO.
     @inline(__always)
-    var hasFailed: Bool { isAborted.load(ordering: .relaxed) }
+    public var hasFailed: Bool { isAborted.load(ordering: .relaxed) }
 
     // MARK: Uses
 
@@ -174,7 +174,7 @@ public final class Mount: @unchecked Sendable {
 
     /// An operation on this mount is about to wait: gives what it shall wait for instead, which
     /// `abort` can end without touching others that wait for the same.
-    func registered(_ wait: Wait) -> OperationWait {
+    public func registered(_ wait: Wait) -> OperationWait {
         let own = OperationWait(wait)
         waitsLock.withLock {
             if waits.count >= sweepAt {
