@@ -58,6 +58,7 @@ public final class FUSEMount: @unchecked Sendable {
                 "the kernel's FUSE protocol is too old: Linux 5.17 or newer is needed")
         }
         observed.addAll(of: namespace)
+        namespace.addObserver(notifier)
         kernel.raiseReadAhead(to: options.readAheadKiB)
     }
 
@@ -195,6 +196,7 @@ public final class FUSEMount: @unchecked Sendable {
     /// The kernel has let go: nobody hears answers any more.
     private func end() {
         session.parked.cancelAllAndWait()
+        session.namespace.removeObserver(notifier)
         observed.removeAll()
         notifier.stop()
         for file in session.openings.removeAll() {

@@ -134,6 +134,13 @@ open class FileSystem: @unchecked Sendable {
     @usableFromInline var observerList: [any ChangeObserver] {
         observersLock.withLock { observers }
     }
+
+    /// The filesystem is being closed: there is nothing to observe any more.
+    final func tellObserversOfEnd() {
+        for observer in observerList {
+            observer.ended(self)
+        }
+    }
 }
 
 /// Hears of changes that others made. Called after the change, with no lock held, on the thread
@@ -145,6 +152,8 @@ public protocol ChangeObserver: AnyObject, Sendable {
     func attributesChanged(_ inode: Inode)
     /// Data changed, from `offset` for `length` bytes; nil: to the end and beyond.
     func dataChanged(_ inode: Inode, offset: UInt64, length: UInt64?)
+    /// The last mount of the filesystem is gone.
+    func ended(_ fileSystem: FileSystem)
 }
 
 /// A type of filesystem that `mount` knows by name.

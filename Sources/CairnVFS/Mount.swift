@@ -151,6 +151,9 @@ public final class Mount: @unchecked Sendable {
         }
     }
 
+    /// Somebody holds it.
+    public var isHeld: Bool { useState.load(ordering: .acquiring) & ~Self.closedFlag != 0 }
+
     /// No new holds from now on. False if somebody holds it now (nothing is changed then).
     func closeIfUnused() -> Bool {
         useState.compareExchange(
@@ -235,6 +238,7 @@ final class MountClosing: @unchecked Sendable {
             Epoch.synchronize()
             if isLast == true {
                 mount.fileSystem.endWatches()
+                mount.fileSystem.tellObserversOfEnd()
                 vfs.dentries.purge(mount.fileSystem)
             }
         }

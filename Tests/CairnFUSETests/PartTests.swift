@@ -28,39 +28,155 @@ extension MountTests {
                     if truncate(path, 2) == -1 { code.add(Int(errno)) }
                 }
                 #expect(eventually { mounted.mount.statistics.waiting == 1 })
-                // The kernel may still know files of it, and then it stays.
-                try? mounted.namespace.unmount(part, force: true)
+                try mounted.namespace.unmount(part, force: true)
                 #expect(eventually { code.value != 0 })
                 slow.letGo()
                 caller.join()
                 #expect(code.value == Int(EIO))
                 #expect(eventually { mounted.mount.statistics.waiting == 0 })
-                #expect(put(mounted("other"), "x"))
+                #expect(names(mounted("slow")) == [])
+                #expect(slow.isClosed)
+            }
+        }
+
+        @Test(arguments: transports)  // V2
+        func whatIsMountedLaterShows(over transport: FUSEMountOptions.Transport) async throws {
+            try await withMount(over: transport) { mounted in
+                let namespace = mounted.namespace
+                for place in ["here", "there"] {
+                    #expect(mkdir(mounted(place), 0o755) == 0)
+                    #expect(put(mounted("\(place)/below"), "x"))
+                    #expect(names(mounted(place)) == ["below"])
+                    #expect(status(mounted("\(place)/f")) == nil)
+                }
+                let part = try namespace.mount(ScratchFileSystem(), on: "here")
+                #expect(eventually { names(mounted("here")) == [] })
+                #expect(put(mounted("here/f"), "text"))
+                #expect(contents(mounted("here/f")) == Array("text".utf8))
+                #expect(status(mounted("here/below")) == nil)
+
+                try namespace.move(part, to: try namespace.directory("there"))
+                #expect(eventually { names(mounted("here")) == ["below"] })
+                #expect(eventually { contents(mounted("there/f")) == Array("text".utf8) })
+
+                try namespace.mount(ScratchFileSystem(), on: "there")
+                #expect(eventually { names(mounted("there")) == [] })
+                try namespace.unmount(try #require(namespace.mounts.last))
+                #expect(eventually { names(mounted("there")) == ["f"] })
+
+                try namespace.unmount(part)
+                #expect(eventually { names(mounted("there")) == ["below"] })
+            }
+        }
+
+        @Test(arguments: transports)  // V2
+        func aFileIsCoveredToo(over transport: FUSEMountOptions.Transport) async throws {
+            try await withMount(over: transport) { mounted in
+                #expect(put(mounted("covered"), "below"))
+                #expect(put(mounted("shown"), "above"))
+                let root = mounted.namespace.rootMount
+                let shown = Location(mount: root, inode: try mounted.find("shown"))
+                let covered = Location(mount: root, inode: try mounted.find("covered"))
+                let part = try mounted.namespace.bind(shown, at: covered)
+                #expect(eventually { contents(mounted("covered")) == Array("above".utf8) })
+                try mounted.namespace.unmount(part, lazily: true)
+                #expect(eventually { contents(mounted("covered")) == Array("below".utf8) })
+            }
+        }
+
+        // What the kernel only remembers keeps no filesystem busy; what it uses does.
+        @Test(arguments: transports)  // V2
+        func aPartIsBusyOnlyWhileItIsUsed(over transport: FUSEMountOptions.Transport)
+            async throws
+        {
+            let fileSystem = ScratchFileSystem()
+            try await withMount(over: transport) { mounted in
+                let part = try mounted.namespace.mount(fileSystem, on: "part")
+                #expect(mkdir(mounted("part/d"), 0o755) == 0)
+                for number in 0..<100 {
+                    #expect(put(mounted("part/d/\(number)"), "text"))
+                }
+                #expect(names(mounted("part/d"))?.count == 100)
+                let file = open(mounted("part/d/7"), O_RDONLY)
+                #expect(throws: Errno.EBUSY) { try mounted.namespace.unmount(part) }
+                #expect(contents(of: file) == Array("text".utf8))
+                #expect(contents(mounted("part/d/8")) == Array("text".utf8))
+                close(file)
+                try mounted.namespace.unmount(part)
+                #expect(fileSystem.isClosed)
+                #expect(eventually { names(mounted("part")) == [] })
+            }
+        }
+
+        @Test(arguments: transports)  // V2
+        func aPartThatLeavesLazilyEndsWithItsLastUse(over transport: FUSEMountOptions.Transport)
+            async throws
+        {
+            try await withMount(over: transport) { mounted in
+                let fileSystem = ScratchFileSystem()
+                let part = try mounted.namespace.mount(fileSystem, on: "part")
+                try mounted.namespace.mount(ScratchFileSystem(), on: "part/inner")
+                #expect(put(mounted("part/f"), "text"))
+                let file = open(mounted("part/f"), O_RDONLY)
+                try mounted.namespace.unmount(part, lazily: true)
+                #expect(eventually { names(mounted("part")) == [] })
+                #expect(contents(of: file) == Array("text".utf8))
+                #expect(!fileSystem.isClosed)
+                close(file)
+                #expect(eventually { fileSystem.isClosed })
+            }
+        }
+
+        @Test(arguments: transports)
+        func partsThatComeAndGoLeaveNothing(over transport: FUSEMountOptions.Transport)
+            async throws
+        {
+            try await withMount(over: transport) { mounted in
+                var gone: [WeakFileSystem] = []
+                for _ in 0..<100 {
+                    let fileSystem = ScratchFileSystem()
+                    gone.append(WeakFileSystem(fileSystem: fileSystem))
+                    let part = try mounted.namespace.mount(fileSystem, on: "part")
+                    #expect(eventually { put(mounted("part/f"), "text") })
+                    _ = names(mounted("part"))
+                    try mounted.namespace.unmount(part)
+                }
+                for _ in 0..<400 where gone.contains(where: { $0.fileSystem != nil }) {
+                    Epoch.flush()
+                    usleep(5000)
+                }
+                #expect(gone.count { $0.fileSystem != nil } == 0)
             }
         }
     }
 }
 
+private struct WeakFileSystem {
+    weak var fileSystem: ScratchFileSystem?
+}
+
 extension Namespace {
-    /// Mounts a filesystem on a directory of the root, which is made if it is missing.
+    /// Mounts a filesystem on a directory, which is made if it is missing.
     @discardableResult
     func mount(
-        _ fileSystem: FileSystem, on name: String, flags: MountFlags = []
+        _ fileSystem: FileSystem, on path: String, flags: MountFlags = []
     ) throws -> Mount {
-        try mount(fileSystem, at: try directory(name), flags: flags)
+        try mount(fileSystem, at: try directory(path), flags: flags)
     }
 
-    /// A directory of the root, made if it is missing.
-    func directory(_ name: String) throws -> Location {
-        let inode = try blocking { () throws(Pause) in
-            try FileName(name).withName { (name) throws(Pause) in
-                if let found = try vfs.lookup(name, in: root.inode) { return found }
-                return try vfs.create(
-                    name, in: root.inode,
-                    NewNode(kind: .directory, permissions: Permissions(rawValue: 0o755)),
-                    by: Caller(.root))
+    /// A directory, made if it is missing.
+    func directory(_ path: String) throws -> Location {
+        try path.split(separator: "/").reduce(root) { place, part in
+            let inode = try blocking { () throws(Pause) in
+                try FileName(String(part)).withName { (name) throws(Pause) in
+                    if let found = try vfs.lookup(name, in: place.inode) { return found }
+                    return try vfs.create(
+                        name, in: place.inode,
+                        NewNode(kind: .directory, permissions: Permissions(rawValue: 0o755)),
+                        by: Caller(.root))
+                }
             }
+            return crossed(Location(mount: place.mount, inode: inode))
         }
-        return Location(mount: rootMount, inode: inode)
     }
 }

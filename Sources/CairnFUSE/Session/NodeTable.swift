@@ -99,6 +99,18 @@ final class NodeTable: @unchecked Sendable {
         [(Self.rootID, false)] + shards.flatMap { $0.all() }
     }
 
+    /// Whether some node holds the mount.
+    func holds(_ mount: Mount) -> Bool { !numbers(on: mount, limit: 1).isEmpty }
+
+    /// The numbers of nodes that hold the mount.
+    func numbers(on mount: Mount, limit: Int) -> [UInt64] {
+        var found: [UInt64] = []
+        for shard in shards where found.count < limit {
+            found += shard.numbers(on: mount, limit: limit - found.count)
+        }
+        return found
+    }
+
     /// Every inode that the kernel knows, the root's included.
     var inodes: [Inode] { [root.inode] + shards.flatMap { $0.inodes } }
 
@@ -339,6 +351,19 @@ private final class Shard: @unchecked Sendable {
                     inode.takeUnretainedValue().kind == .regular
                 )
             }
+        }
+    }
+
+    func numbers(on mount: Mount, limit: Int) -> [UInt64] {
+        let wanted = Unmanaged.passUnretained(mount).toOpaque()
+        return lock.withLock {
+            var found: [UInt64] = []
+            for entry in table where entry >= 0 && found.count < limit {
+                guard let node = address(Int(entry)), node.pointee.mount?.toOpaque() == wanted
+                else { continue }
+                found.append(node.pointee.nodeID.load(ordering: .relaxed))
+            }
+            return found
         }
     }
 
