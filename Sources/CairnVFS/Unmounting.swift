@@ -1,6 +1,6 @@
 // Unmounting: one unmount from the first look to the closed filesystem (umount2(2)).
 //
-//     fail what is in flight (force) ─▶ observers let go ─▶ leave the namespace ─▶ close
+//     observers let go, what is in flight fails (force) ─▶ leave the namespace ─▶ close
 //
 // Until it leaves the namespace it can fail, and the mount stays as it was. From then on it goes
 // on by itself, whoever waits for it.
@@ -58,11 +58,11 @@ final class Unmounting {
     private func begin() throws(Pause) {
         guard namespace.canUnmount(mount) else { throw .failed(.EINVAL) }
         hasBegun = true
+        // What leaves lazily is let go of after it has left.
+        if !lazily, mount.isHeld { releases = namespace.observers.askToLetGo(of: mount) }
         if force {
             isAborting = true
             mount.abort()
         }
-        // What leaves lazily is let go of after it has left.
-        if !lazily, mount.isHeld { releases = namespace.observers.askToLetGo(of: mount) }
     }
 }

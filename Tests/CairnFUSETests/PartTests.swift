@@ -148,7 +148,105 @@ extension MountTests {
                 #expect(gone.count { $0.fileSystem != nil } == 0)
             }
         }
+
+        // MARK: One filesystem in two places
+
+        @Test(arguments: transports)  // V2
+        func namesMadeInOnePlaceShowInTheOther(over transport: FUSEMountOptions.Transport)
+            async throws
+        {
+            try await withMount(
+                over: transport, prepare: { try $0.showTwice(ScratchFileSystem()) }
+            ) { mounted in
+                #expect(status(mounted("b/f")) == nil)
+                #expect(names(mounted("b")) == [])
+                #expect(put(mounted("a/f"), "text"))
+                #expect(eventually { status(mounted("b/f")) != nil })
+                #expect(eventually { names(mounted("b")) == ["f"] })
+                #expect(contents(mounted("b/f")) == Array("text".utf8))
+
+                #expect(mkdir(mounted("b/d"), 0o755) == 0)
+                #expect(eventually { status(mounted("a/d")) != nil })
+                #expect(rename(mounted("b/f"), mounted("b/d/g")) == 0)
+                #expect(eventually { status(mounted("a/f")) == nil })
+                #expect(eventually { names(mounted("a/d")) == ["g"] })
+                #expect(unlink(mounted("a/d/g")) == 0)
+                #expect(eventually { status(mounted("b/d/g")) == nil })
+                #expect(chmod(mounted("a/d"), 0o700) == 0)
+                #expect(eventually { status(mounted("b/d"))?.st_mode == S_IFDIR | 0o700 })
+                #expect(mkdir(mounted("a/d/e"), 0o755) == 0)
+                #expect(keepsItsName(mounted("a/d/e")), "what was made here is not taken back")
+            }
+        }
+
+        @Test(arguments: transports)  // V2
+        func whatIsWrittenShowsWhereItIsReadOnly(over transport: FUSEMountOptions.Transport)
+            async throws
+        {
+            try await withMount(
+                over: transport, prepare: { try $0.showTwice(ScratchFileSystem(), .readOnly) }
+            ) { mounted in
+                #expect(put(mounted("a/f"), "one"))
+                #expect(eventually { contents(mounted("b/f")) == Array("one".utf8) })
+                #expect(put(mounted("a/f"), "and two"))
+                #expect(eventually { contents(mounted("b/f")) == Array("and two".utf8) })
+                let file = open(mounted("a/f"), O_RDWR)
+                #expect(pwrite(file, "AND", 3, 0) == 3)
+                #expect(eventually { contents(mounted("b/f")) == Array("AND two".utf8) })
+                #expect(ftruncate(file, 3) == 0)
+                #expect(eventually { status(mounted("b/f"))?.st_size == 3 })
+                close(file)
+            }
+        }
+
+        @Test(arguments: transports)  // V2
+        func linksAndMovesStayInOnePlace(over transport: FUSEMountOptions.Transport)
+            async throws
+        {
+            try await withMount(
+                over: transport, prepare: { try $0.showTwice(ScratchFileSystem()) }
+            ) { mounted in
+                #expect(put(mounted("a/f"), "text"))
+                #expect(link(mounted("a/f"), mounted("b/g")) == -1 && errno == EXDEV)
+                #expect(rename(mounted("a/f"), mounted("b/g")) == -1 && errno == EXDEV)
+                #expect(link(mounted("a/f"), mounted("a/g")) == 0)
+                #expect(eventually { status(mounted("b/g"))?.st_nlink == 2 })
+                #expect(link(mounted("b/g"), mounted("b/h")) == 0)
+            }
+        }
+
+        // A file has one node and one set of pages, whichever way it was found.
+        @Test(arguments: transports, ["a", "b"])  // V2
+        func aFileOutlivesOneOfItsPlaces(
+            over transport: FUSEMountOptions.Transport, going: String
+        ) async throws {
+            try await withMount(
+                over: transport, prepare: { try $0.showTwice(ScratchFileSystem()) }
+            ) { mounted in
+                #expect(put(mounted("a/f"), "text"))
+                #expect(contents(mounted("b/f")) == Array("text".utf8))
+                let (staying, index) = going == "a" ? ("b", 1) : ("a", 2)
+                let file = open(mounted("\(staying)/f"), O_RDWR)
+                let part = mounted.namespace.mounts[index]
+                try mounted.namespace.unmount(part, force: true)
+                #expect(eventually { names(mounted(going)) == [] })
+                #expect(pwrite(file, "TE", 2, 0) == 2)
+                #expect(contents(of: file) == Array("TExt".utf8))
+                #expect(contents(mounted("\(staying)/f")) == Array("TExt".utf8))
+                #expect(link(mounted("\(staying)/f"), mounted("\(staying)/g")) == 0)
+                close(file)
+                try mounted.namespace.unmount(try #require(mounted.namespace.mounts.last))
+            }
+        }
     }
+}
+
+/// Whether the kernel still knows a directory by its name, for who is in it.
+private func keepsItsName(_ path: String) -> Bool {
+    let directory = open(path, O_RDONLY | O_DIRECTORY)
+    defer { close(directory) }
+    usleep(20_000)  // for what would wrongly be taken back
+    return linkTarget("/proc/self/fd/\(directory)") == path
 }
 
 private struct WeakFileSystem {
@@ -162,6 +260,12 @@ extension Namespace {
         _ fileSystem: FileSystem, on path: String, flags: MountFlags = []
     ) throws -> Mount {
         try mount(fileSystem, at: try directory(path), flags: flags)
+    }
+
+    /// Mounts a filesystem on `a`, and shows it on `b`.
+    func showTwice(_ fileSystem: FileSystem, _ flags: MountFlags = []) throws {
+        let part = try mount(fileSystem, on: "a")
+        try bind(Location(mount: part, inode: part.root), at: try directory("b"), flags: flags)
     }
 
     /// A directory, made if it is missing.

@@ -97,8 +97,8 @@ final class Session: @unchecked Sendable {
     private func registered(_ wait: Wait, of request: Request) -> Wait {
         guard let mount = nodes.place(request.nodeID)?.mount else { return wait }
         let own = mount.registered(wait)
-        guard request.opcode == .copyRange || request.opcode == .copyRange64,
-            let other = nodes.place(request.arguments.u64(16))?.mount, other !== mount
+        guard request.isCopy, let other = nodes.place(request.arguments.u64(16))?.mount,
+            other !== mount
         else { return own }
         return other.registered(own)
     }
@@ -256,8 +256,11 @@ final class Session: @unchecked Sendable {
     /// Who asks. The kernel has checked what they may do, and has taken away what they may not
     /// keep (set-group-id), so to the filesystem they may do everything but use its reserve.
     func caller(_ request: Request, _ worker: Worker) -> Caller {
+        let changed = request.isCopy ? request.arguments.u64(16) : request.nodeID
+        let mount = nodes.mountIdentity(of: changed)
         if request.extensions.isEmpty, let cached = worker.caller,
-            cached.credentials.user == request.user, cached.credentials.group == request.group
+            cached.credentials.user == request.user, cached.credentials.group == request.group,
+            cached.originMount == mount
         {
             return cached
         }
@@ -267,7 +270,7 @@ final class Session: @unchecked Sendable {
             Credentials(
                 user: request.user, group: request.group, groups: request.supplementaryGroups,
                 capabilities: capabilities),
-            origin: origin)
+            origin: origin, through: mount)
         if request.extensions.isEmpty { worker.caller = caller }
         return caller
     }

@@ -68,16 +68,18 @@ extension Notifier: MountObserver {
     }
 
     func letGo(of mount: Mount) -> Wait? {
-        guard let session, let place = session.namespace.cover(of: mount),
-            session.nodes.holds(mount)
-        else { return nil }
+        guard let session, let place = session.namespace.cover(of: mount) else { return nil }
+        session.nodes.leave(mount)
+        guard session.nodes.holds(mount) else { return nil }
         takeEntry(at: place, from: session)
         let hasLetGo = Wait()
         return lookAfter(LeavingMount(mount, hasLetGo: hasLetGo)) ? hasLetGo : nil
     }
 
     func left(_ mount: Mount, from place: Location) {
-        guard let session, mount.isHeld, session.nodes.holds(mount) else { return }
+        guard let session, mount.isHeld else { return }
+        session.nodes.leave(mount)
+        guard session.nodes.holds(mount) else { return }
         takeEntry(at: place, from: session)
         _ = lookAfter(LeavingMount(mount, hasLetGo: nil))
     }

@@ -1,4 +1,4 @@
-// Notifier: tells the kernel what changed by another door.
+// Notifier: tells the kernel what changed by another door, or through another node.
 //
 // The kernel keeps names, attributes and pages for long, because nothing changes behind its back
 // unnoticed: what a library call or another mount changes in a filesystem of our namespace is
@@ -85,28 +85,30 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         }
     }
 
-    // MARK: What others changed
+    // MARK: What others changed, and what we changed through one of several mounts
 
-    func nameChanged(_ name: Name, in directory: Inode) {
+    func nameChanged(_ name: Name, in directory: Inode, through mount: UInt64?) {
         guard let session else { return }
-        for node in session.nodes.numbers(of: directory) {
+        for node in session.nodes.numbers(of: directory, besides: mount) {
             enqueue(.entry(parent: node, name.owned))
             // The list of names that the kernel may keep.
             enqueue(.data(node, offset: 0, length: 0))
         }
     }
 
-    func attributesChanged(_ inode: Inode) {
+    func attributesChanged(_ inode: Inode, through mount: UInt64?) {
         guard let session else { return }
-        for node in session.nodes.numbers(of: inode) {
+        for node in session.nodes.numbers(of: inode, besides: mount) {
             enqueue(.attributes(node))
             prune(node, inode, session)
         }
     }
 
-    func dataChanged(_ inode: Inode, offset: UInt64, length: UInt64?) {
+    func dataChanged(
+        _ inode: Inode, offset: UInt64, length: UInt64?, through mount: UInt64?
+    ) {
         guard let session else { return }
-        for node in session.nodes.numbers(of: inode) {
+        for node in session.nodes.numbers(of: inode, besides: mount) {
             enqueue(.data(node, offset: offset, length: length ?? 0))
             if keepsOwnSize(inode, session) { enqueue(.grow(node)) }
             prune(node, inode, session)
