@@ -320,6 +320,9 @@ public enum WritePosition: Sendable {
     case offset(UInt64)
     /// O_APPEND.
     case end
+    /// The same, and no byte at this offset or beyond: the rest is not written, and EFBIG says that
+    /// all would be (RLIMIT_FSIZE).
+    case endBelow(UInt64)
 }
 
 public struct WriteOptions: OptionSet, Sendable {

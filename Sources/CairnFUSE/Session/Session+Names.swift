@@ -107,10 +107,12 @@ extension Session {
 
     /// A regular file, as CREATE and TMPFILE want it.
     private func newFile(_ request: Request) -> NewNode {
-        NewNode(
+        var node = NewNode(
             kind: .regular,
             permissions: Permissions(rawValue: request.arguments.u32(4)).intersection(.all),
             umask: Permissions(rawValue: request.arguments.u32(8)).intersection(.all))
+        node.mayBeNamed = request.arguments.u32(0) & OpenFlag.exclusive == 0
+        return node
     }
 
     /// Makes and opens a file. The kernel believes that the name is free. If another door has made

@@ -401,7 +401,7 @@ final class ScratchNode: Inode, @unchecked Sendable {
             let offset: Int
             switch position {
             case .offset(let place): offset = try end(place, 0)
-            case .end: offset = data.count
+            case .end, .endBelow: offset = data.count
             }
             if offset + bytes.count > data.count {
                 resize(try end(UInt64(offset), UInt64(bytes.count)))
