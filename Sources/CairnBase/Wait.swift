@@ -115,6 +115,11 @@ public final class OperationWait: Wait, @unchecked Sendable {
     public override func cancel() {
         fail(.EINTR)
     }
+
+    /// Where another part stood for this one, that has ended: the whole has nobody here any more.
+    public override func abandoned() {
+        whole.withdraw(ticket)
+    }
 }
 
 /// Runs an attempt to its end, sleeping on this thread while it has to wait.

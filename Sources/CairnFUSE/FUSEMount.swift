@@ -58,6 +58,7 @@ public final class FUSEMount: @unchecked Sendable {
                 "the kernel's FUSE protocol is too old: Linux 5.17 or newer is needed")
         }
         observed.addAll(of: namespace)
+        namespace.addObserver(notifier)
         kernel.raiseReadAhead(to: options.readAheadKiB)
         if session.negotiated.writebackCache { kernel.liftDirtyLimit() }
     }
@@ -200,6 +201,7 @@ public final class FUSEMount: @unchecked Sendable {
     private func end() {
         session.idlePolling?.stop()
         session.parked.cancelAllAndWait()
+        session.namespace.removeObserver(notifier)
         observed.removeAll()
         notifier.stop()
         for file in session.openings.removeAll() {

@@ -15,7 +15,9 @@ public struct FUSEMountOptions: Sendable {
         case ioUring
     }
 
-    /// Whether the kernel opens files without asking.
+    /// Whether the kernel opens files without asking. It cannot take that back: where a filesystem
+    /// that makes its data up (procfs), or a mount that is read-only or noexec, will be mounted
+    /// into the namespace later, it must be `off`.
     public enum Openless: Sendable {
         /// If every filesystem that is in the namespace at mount lets its data be cached, no mount
         /// refuses writing or running programs where another allows it, and locks are not shared.

@@ -42,12 +42,16 @@ extension TreeNode {
         try requireRegular()
         try lockExclusivelyUnlessFreed()
         defer { lock.unlock() }
-        let offset: UInt64
         switch position {
-        case .end: offset = stored.size
-        case .offset(let given): offset = given
+        case .offset(let offset): return try writeLocked(bytes, at: offset, options: options)
+        case .end: return try writeLocked(bytes, at: stored.size, options: options)
+        case .endBelow(let limit):
+            let offset = stored.size
+            guard bytes.isEmpty || offset < limit else { throw .failed(.EFBIG) }
+            let fitting = bytes.prefix(Int(clamping: limit - min(offset, limit)))
+            return try writeLocked(
+                UnsafeRawBufferPointer(rebasing: fitting), at: offset, options: options)
         }
-        return try writeLocked(bytes, at: offset, options: options)
     }
 
     private func writeLocked(

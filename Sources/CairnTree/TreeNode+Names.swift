@@ -121,14 +121,15 @@ extension TreeNode {
         try apply(&change, inheriting: birth.lists, to: node)
 
         node.begin(with: attributes, lists: birth.lists, below: 0)
-        node.condition.insert(.isTemporary)
+        if new.mayBeNamed { node.condition.insert(.mayBeNamed) }
         let isHeld = node.hold()
         precondition(isHeld, "a node that nobody knows cannot have been released")
         tree.insertNew(node)
         return node
     }
 
-    /// A further name. ENOENT for a file that lost its last one, unless O_TMPFILE made it.
+    /// A further name. ENOENT for a file that lost its last one, unless O_TMPFILE made it (without
+    /// O_EXCL).
     final func addName(_ name: Name, for inode: Inode) throws(Pause) {
         let tree = self.tree
         let node = try sibling(inode)
@@ -142,7 +143,7 @@ extension TreeNode {
         guard node.stored.flags.isDisjoint(with: [.immutable, .appendOnly]) else {
             throw .failed(.EPERM)
         }
-        guard node.stored.linkCount > 0 || node.condition.contains(.isTemporary) else {
+        guard node.stored.linkCount > 0 || node.condition.contains(.mayBeNamed) else {
             throw .failed(.ENOENT)
         }
         guard node.stored.linkCount < tree.maximumLinkCount else { throw .failed(.EMLINK) }
@@ -162,7 +163,7 @@ extension TreeNode {
         try tree.apply(change)
 
         node.keep(linked)
-        node.condition.remove(.isTemporary)
+        node.condition.remove(.mayBeNamed)
         keep(above)
     }
 

@@ -31,7 +31,7 @@ open class TreeNode: Inode, @unchecked Sendable {
         static var stale: Condition { Condition(rawValue: 1) }
         static var freed: Condition { Condition(rawValue: 2) }
         /// Made by O_TMPFILE, and never had a name: linkat may give it one.
-        static var isTemporary: Condition { Condition(rawValue: 4) }
+        static var mayBeNamed: Condition { Condition(rawValue: 4) }
         /// `lists` says what ACLs there are.
         static var listsAreKnown: Condition { Condition(rawValue: 8) }
     }

@@ -152,6 +152,8 @@ public struct NewNode: Sendable {
     public var device: UInt64
     /// For symbolic links.
     public var target: [UInt8]
+    /// For a file that has no name: whether link(2) may give it one. Not with O_TMPFILE|O_EXCL.
+    public var mayBeNamed = true
 
     public init(
         kind: FileKind, permissions: Permissions, umask: Permissions = [], device: UInt64 = 0,

@@ -16,7 +16,7 @@ open class FileSystem: @unchecked Sendable {
     public let time: any TimeSource
 
     /// Mounts of it, in all namespaces; -1 once it is being closed.
-    private let mountCount = Atomic<Int>(0)
+    @usableFromInline let mountCount = Atomic<Int>(0)
     private let wasMounted = Atomic<Bool>(false)
     /// Locks and watches on its inodes.
     let attachments = FileAttachments()
@@ -124,31 +124,53 @@ open class FileSystem: @unchecked Sendable {
         }
     }
 
-    /// Tells every observer but the one that caused the change.
+    /// Tells every observer of a change. The one that asked for it knows of it as seen through the
+    /// mount that it asked through (`tell` gets that mount's identity), so it needs not be told
+    /// where the filesystem is mounted once.
     @inlinable
     public final func announce(
-        except origin: (any ChangeObserver)?, _ tell: (any ChangeObserver) -> Void
+        by caller: Caller?, _ tell: (any ChangeObserver, UInt64?) -> Void
     ) {
-        guard observerCount.load(ordering: .acquiring) > (origin == nil ? 0 : 1) else { return }
-        for observer in observerList where observer !== origin {
-            tell(observer)
+        let isOwn = caller?.origin != nil
+        let isSeenOnce = mountCount.load(ordering: .relaxed) <= 1
+        guard observerCount.load(ordering: .acquiring) > (isOwn && isSeenOnce ? 1 : 0) else {
+            return
+        }
+        for observer in observerList {
+            if observer !== caller?.origin {
+                tell(observer, nil)
+            } else if !isSeenOnce {
+                tell(observer, caller?.originMount)
+            }
         }
     }
 
     @usableFromInline var observerList: [any ChangeObserver] {
         observersLock.withLock { observers }
     }
+
+    /// The filesystem is being closed: there is nothing to observe any more.
+    final func tellObserversOfEnd() {
+        for observer in observerList {
+            observer.ended(self)
+        }
+    }
 }
 
 /// Hears of changes that others made. Called after the change, with no lock held, on the thread
 /// that made it: must be quick and must not call back into the filesystem.
+///
+/// `mount`: the observer asked for the change itself, through the mount with this identity, and
+/// knows of it as seen through that mount; nil: it did not ask.
 public protocol ChangeObserver: AnyObject, Sendable {
     /// The name in the directory leads to something else than before.
-    func nameChanged(_ name: Name, in directory: Inode)
+    func nameChanged(_ name: Name, in directory: Inode, through mount: UInt64?)
     /// stat(2) of the inode gives something else than before.
-    func attributesChanged(_ inode: Inode)
+    func attributesChanged(_ inode: Inode, through mount: UInt64?)
     /// Data changed, from `offset` for `length` bytes; nil: to the end and beyond.
-    func dataChanged(_ inode: Inode, offset: UInt64, length: UInt64?)
+    func dataChanged(_ inode: Inode, offset: UInt64, length: UInt64?, through mount: UInt64?)
+    /// The last mount of the filesystem is gone.
+    func ended(_ fileSystem: FileSystem)
 }
 
 /// A type of filesystem that `mount` knows by name.

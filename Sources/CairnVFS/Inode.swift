@@ -80,12 +80,10 @@ open class Inode: @unchecked Sendable {
         borrowedFileSystem._withUnsafeGuaranteedRef { $0.namesAreCacheable }
     }
 
-    /// Tells every observer of its filesystem but the one that caused the change.
+    /// See `FileSystem.announce`.
     @inline(__always)
-    final func announce(
-        except origin: (any ChangeObserver)?, _ tell: (any ChangeObserver) -> Void
-    ) {
-        borrowedFileSystem._withUnsafeGuaranteedRef { $0.announce(except: origin, tell) }
+    final func announce(by caller: Caller?, _ tell: (any ChangeObserver, UInt64?) -> Void) {
+        borrowedFileSystem._withUnsafeGuaranteedRef { $0.announce(by: caller, tell) }
     }
 
     // MARK: Holds
@@ -322,6 +320,9 @@ public enum WritePosition: Sendable {
     case offset(UInt64)
     /// O_APPEND.
     case end
+    /// The same, and no byte at this offset or beyond: the rest is not written, and EFBIG says that
+    /// all would be (RLIMIT_FSIZE).
+    case endBelow(UInt64)
 }
 
 public struct WriteOptions: OptionSet, Sendable {

@@ -128,7 +128,7 @@ public final class Mount: @unchecked Sendable {
 
     /// `umount -f` was asked for: every operation gives EIO.
     @inline(__always)
-    var hasFailed: Bool { isAborted.load(ordering: .relaxed) }
+    public var hasFailed: Bool { isAborted.load(ordering: .relaxed) }
 
     // MARK: Uses
 
@@ -150,6 +150,9 @@ public final class Mount: @unchecked Sendable {
             Epoch.afterSection { self.closeDetached() }
         }
     }
+
+    /// Somebody holds it.
+    public var isHeld: Bool { useState.load(ordering: .acquiring) & ~Self.closedFlag != 0 }
 
     /// No new holds from now on. False if somebody holds it now (nothing is changed then).
     func closeIfUnused() -> Bool {
@@ -174,7 +177,7 @@ public final class Mount: @unchecked Sendable {
 
     /// An operation on this mount is about to wait: gives what it shall wait for instead, which
     /// `abort` can end without touching others that wait for the same.
-    func registered(_ wait: Wait) -> OperationWait {
+    public func registered(_ wait: Wait) -> OperationWait {
         let own = OperationWait(wait)
         waitsLock.withLock {
             if waits.count >= sweepAt {
@@ -235,6 +238,7 @@ final class MountClosing: @unchecked Sendable {
             Epoch.synchronize()
             if isLast == true {
                 mount.fileSystem.endWatches()
+                mount.fileSystem.tellObserversOfEnd()
                 vfs.dentries.purge(mount.fileSystem)
             }
         }

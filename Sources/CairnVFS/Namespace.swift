@@ -15,6 +15,8 @@ public final class Namespace: @unchecked Sendable {
     /// The mount that everything else stands on.
     public let rootMount: Mount
 
+    let observers = MountObservers()
+
     /// (mount, inode that is covered) → the mount on it.
     private let covers = ConcurrentTable<Mount>(expected: 1 << 14)
 
@@ -46,6 +48,13 @@ public final class Namespace: @unchecked Sendable {
 
     /// What the mount covers; nil for the root and for a mount that is gone.
     public func cover(of mount: Mount) -> Location? { lock.withLock { mount.cover } }
+
+    // MARK: Observers
+
+    /// Whoever keeps copies of what is seen here and must hear when mounts come and go.
+    public func addObserver(_ observer: any MountObserver) { observers.add(observer) }
+
+    public func removeObserver(_ observer: any MountObserver) { observers.remove(observer) }
 
     // MARK: Changing the table
 
@@ -89,6 +98,7 @@ public final class Namespace: @unchecked Sendable {
             mount.fileSystem.undoAttach()
             throw error
         }
+        observers.tellCoverChanged(at: place)
         return mount
     }
 
@@ -110,52 +120,47 @@ public final class Namespace: @unchecked Sendable {
             uncover(old)
             return old
         }
+        observers.tellCoverChanged(at: uncovered)
+        observers.tellCoverChanged(at: place)
         letGo(of: uncovered)
     }
 
-    /// Unmounts. EBUSY while something uses it, unless `lazily`: then it and all that stands on it
+    /// Unmounts, and returns when all is durable and, if it was the last mount of its filesystem,
+    /// closed. EBUSY while something uses it, unless `lazily`: then it and all that stands on it
     /// leave the namespace now, and close on last use. `force`: what is in flight fails with EIO
-    /// first. Returns what has to be driven to its end for the filesystem to be closed.
-    func beginUnmount(
+    /// first. EINVAL for what is not mounted here, and for the root.
+    public func unmount(
         _ mount: Mount, lazily: Bool = false, force: Bool = false
-    ) throws(Errno) -> Wait? {
-        if force {
-            // Callbacks of what fails run here, so not under the lock.
-            let isHere = lock.withLock { mount.cover != nil && isListed(mount) }
-            guard isHere else { throw .EINVAL }
-            mount.abort()
-        }
+    ) throws(Errno) {
+        let unmounting = Unmounting(mount, in: self, lazily: lazily, force: force)
+        try CairnBase.blocking { () throws(Pause) in try unmounting.attempt() }
+    }
+
+    /// Whether the mount is one of this namespace's, and not its root.
+    func canUnmount(_ mount: Mount) -> Bool {
+        lock.withLock { mount.cover != nil && isListed(mount) }
+    }
+
+    /// The step of unmounting that takes the mount out of the table. Gives what finishes when its
+    /// filesystem is closed; nil: nobody waits for that.
+    func takeOut(_ mount: Mount, lazily: Bool) throws(Errno) -> Wait? {
         var detached: [Mount] = []
         var uncovered: [Location] = []
-        do throws(Errno) {
-            try lock.withLock { () throws(Errno) in
-                guard mount.cover != nil, isListed(mount) else { throw .EINVAL }
-                if !lazily {
-                    guard mount.closeIfUnused() else { throw .EBUSY }
-                }
-                detached = lazily ? subtree(of: mount) : [mount]
-                uncovered = detached.compactMap { take($0) }
+        try lock.withLock { () throws(Errno) in
+            guard mount.cover != nil, isListed(mount) else { throw .EINVAL }
+            if !lazily {
+                guard mount.closeIfUnused() else { throw .EBUSY }
             }
-        } catch {
-            if force { mount.endAbort() }
-            throw error
+            detached = lazily ? subtree(of: mount) : [mount]
+            uncovered = detached.compactMap { take($0) }
         }
+        tellObservers(detached, left: uncovered)
         uncovered.forEach { letGo(of: $0) }
         guard lazily else { return MountClosing(mount, in: vfs).start() }
         for mount in detached {
             mount.detachLazily()
         }
         return nil
-    }
-
-    /// Unmounts, and returns when all is durable and, if it was the last mount of its filesystem,
-    /// closed.
-    public func unmount(
-        _ mount: Mount, lazily: Bool = false, force: Bool = false
-    ) throws(Errno) {
-        if let closed = try beginUnmount(mount, lazily: lazily, force: force) {
-            try blocking(closed)
-        }
     }
 
     private func blocking(_ wait: Wait) throws(Errno) {
@@ -179,6 +184,7 @@ public final class Namespace: @unchecked Sendable {
             uncovered = all.compactMap { take($0) }
             return all
         }
+        tellObservers(all.filter { $0 !== rootMount }, left: uncovered)
         uncovered.forEach { letGo(of: $0) }
         vfs.remove(self)
         var failure: Errno?
@@ -249,6 +255,14 @@ public final class Namespace: @unchecked Sendable {
     private func uncover(_ place: Location) {
         withKey(place.inode) { _ = covers.remove(owner: place.mount.identity, $0) }
         place.inode.mountsHere.subtract(1, ordering: .sequentiallyConsistent)
+    }
+
+    /// Outside the lock. The mounts have covered these places.
+    private func tellObservers(_ mounts: [Mount], left places: [Location]) {
+        for (mount, place) in zip(mounts, places) {
+            observers.tellCoverChanged(at: place)
+            observers.tell(mount, left: place)
+        }
     }
 
     /// Drops the holds of a place that is not covered any more. Outside the lock: it may be the
@@ -329,6 +343,18 @@ public final class Namespace: @unchecked Sendable {
             current = above
         }
         return false
+    }
+
+    /// The name by which a place is reached, and the directory that has it; nil for the namespace's
+    /// root and for a file, which may have many.
+    public func entry(of place: Location) -> (directory: Location, name: FileName)? {
+        var place = place
+        while place.inode === place.mount.root {
+            guard let below = cover(of: place.mount) else { return nil }
+            place = below
+        }
+        guard place.inode.isDirectory, let step = place.inode.place else { return nil }
+        return (Location(mount: place.mount, inode: step.parent), step.name)
     }
 
     /// The path from `root` (the namespace's, if nil) to a directory, or to a name in one; nil if

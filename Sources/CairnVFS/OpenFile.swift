@@ -43,7 +43,7 @@ public struct OpenFlags: OptionSet, Hashable, Sendable {
     @inlinable public static var sync: OpenFlags { OpenFlags(rawValue: 0o4010000) }
     /// O_PATH
     @inlinable public static var path: OpenFlags { OpenFlags(rawValue: 0o10000000) }
-    /// O_TMPFILE, which contains O_DIRECTORY
+    /// O_TMPFILE, which contains O_DIRECTORY. With O_EXCL, the file can never get a name.
     @inlinable public static var temporary: OpenFlags { OpenFlags(rawValue: 0o20200000) }
 
     /// O_ACCMODE

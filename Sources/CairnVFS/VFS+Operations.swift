@@ -5,13 +5,18 @@ public import CairnBase
 /// Who asks a VFS operation, and by which door.
 public struct Caller: Sendable {
     public let credentials: Credentials
-    /// The observer that is told by the answer itself and not by an announcement.
+    /// The observer that is told by the answer itself, as far as it asked.
     public let origin: (any ChangeObserver)?
+    /// The mount through which it asked, by its identity.
+    public let originMount: UInt64
 
     @inlinable
-    public init(_ credentials: Credentials, origin: (any ChangeObserver)? = nil) {
+    public init(
+        _ credentials: Credentials, origin: (any ChangeObserver)? = nil, through mount: UInt64 = 0
+    ) {
         self.credentials = credentials
         self.origin = origin
+        self.originMount = mount
     }
 }
 
@@ -49,8 +54,8 @@ extension VFS {
         inode.noteFound(in: directory, as: name)
         change.leads(to: inode)
         notify(.create, inode, in: directory, as: name)
-        directory.announce(except: caller.origin) {
-            $0.nameChanged(name, in: directory)
+        directory.announce(by: caller) {
+            $0.nameChanged(name, in: directory, through: $1)
         }
         return inode
     }
@@ -74,9 +79,9 @@ extension VFS {
         change.leads(to: inode)
         notify(.linked, inode)
         notify(.create, inode, in: directory, as: name)
-        directory.announce(except: caller.origin) {
-            $0.nameChanged(name, in: directory)
-            $0.attributesChanged(inode)
+        directory.announce(by: caller) {
+            $0.nameChanged(name, in: directory, through: $1)
+            $0.attributesChanged(inode, through: $1)
         }
     }
 
@@ -106,9 +111,9 @@ extension VFS {
         }
         change.leads(to: nil)
         notify(.delete, victim, in: directory, as: name)
-        directory.announce(except: caller.origin) {
-            $0.nameChanged(name, in: directory)
-            $0.attributesChanged(victim)
+        directory.announce(by: caller) {
+            $0.nameChanged(name, in: directory, through: $1)
+            $0.attributesChanged(victim, through: $1)
         }
     }
 
@@ -154,11 +159,11 @@ extension VFS {
         }
         notifyMove(
             moved, from: source, name, to: target, newName, replaced: replaced, flags: flags)
-        source.announce(except: caller.origin) {
-            $0.nameChanged(name, in: source)
-            $0.nameChanged(newName, in: target)
-            $0.attributesChanged(moved)
-            if let replaced { $0.attributesChanged(replaced) }
+        source.announce(by: caller) {
+            $0.nameChanged(name, in: source, through: $1)
+            $0.nameChanged(newName, in: target, through: $1)
+            $0.attributesChanged(moved, through: $1)
+            if let replaced { $0.attributesChanged(replaced, through: $1) }
         }
     }
 
@@ -171,9 +176,11 @@ extension VFS {
     ) throws(Pause) -> Attributes {
         let result = try inode.setAttributes(change, by: caller.credentials)
         notify(change.size != nil ? .modify : .attributes, inode)
-        inode.announce(except: caller.origin) {
-            $0.attributesChanged(inode)
-            if let size = change.size { $0.dataChanged(inode, offset: size, length: nil) }
+        inode.announce(by: caller) {
+            $0.attributesChanged(inode, through: $1)
+            if let size = change.size {
+                $0.dataChanged(inode, offset: size, length: nil, through: $1)
+            }
         }
         return result
     }
@@ -185,7 +192,7 @@ extension VFS {
     ) throws(Pause) {
         try inode.setExtendedAttribute(name, to: value, mode: mode, by: caller.credentials)
         notify(.attributes, inode)
-        inode.announce(except: caller.origin) { $0.attributesChanged(inode) }
+        inode.announce(by: caller) { $0.attributesChanged(inode, through: $1) }
     }
 
     // MARK: Data
@@ -229,9 +236,9 @@ extension VFS {
         _ inode: Inode, offset: UInt64, length: UInt64?, by caller: Caller
     ) {
         notify(.modify, inode)
-        inode.announce(except: caller.origin) {
-            $0.dataChanged(inode, offset: offset, length: length)
-            $0.attributesChanged(inode)
+        inode.announce(by: caller) {
+            $0.dataChanged(inode, offset: offset, length: length, through: $1)
+            $0.attributesChanged(inode, through: $1)
         }
     }
 
@@ -241,6 +248,6 @@ extension VFS {
     public func nameChanged(_ name: Name, in directory: Inode) {
         var change = dentries.beginChange(of: name, in: directory)
         change.end()
-        directory.announce(except: nil) { $0.nameChanged(name, in: directory) }
+        directory.announce(by: nil) { $0.nameChanged(name, in: directory, through: $1) }
     }
 }

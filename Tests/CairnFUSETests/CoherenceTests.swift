@@ -102,7 +102,7 @@ extension MountTests {
                     _ = status(mounted("none"))
                     _ = names(mounted.path)
                 }
-                let before = mounted.requestCount
+                let before = mounted.settledRequestCount
                 for _ in 0..<100 {
                     let file = open(mounted("f"), O_RDONLY)
                     var byte: UInt8 = 0
@@ -217,6 +217,19 @@ extension MountedNamespace {
     var requestCount: UInt64 {
         mount.statistics.operations.filter { !$0.name.contains("forget") }
             .reduce(0) { $0 + $1.count }
+    }
+}
+
+extension MountedNamespace {
+    /// The same, once what was answered is counted: that comes after the answer.
+    var settledRequestCount: UInt64 {
+        var count = requestCount
+        _ = eventually {
+            usleep(20_000)
+            defer { count = requestCount }
+            return count == requestCount
+        }
+        return count
     }
 }
 

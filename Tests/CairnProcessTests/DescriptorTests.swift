@@ -113,6 +113,45 @@ import Testing
         try p.link("", to: "/named", from: file)
         try p.close(file)
         #expect(try p.content("/named") == "hidden")
+        let secret = try p.open("/", [.temporary, .exclusive, .readWrite])
+        expect(.ENOENT) { () throws(Errno) in try p.link("", to: "/told", from: secret) }
+    }
+
+    @Test func noFileGrowsBeyondTheLimit() throws {  // V6, V7
+        #expect(p.fileSizeLimit == .max)
+        let child = try p.fork()
+        child.fileSizeLimit = 12
+        let grandchild = try child.fork()
+        #expect(grandchild.fileSizeLimit == 12)
+        let file = try child.open("/file", .readWrite)
+        #expect(try child.put("abcd", to: file, at: 10) == 2)
+        expect(.EFBIG) { () throws(Errno) in _ = try child.put("e", to: file, at: 12) }
+        #expect(try child.put("", to: file, at: 20) == 0)
+        #expect(try p.content("/file") == "0123456789ab")
+
+        try p.truncate("/file", to: 10)
+        let log = try child.open("/file", [.writeOnly, .append])
+        #expect(try child.put("abcd", to: log, at: 0) == 2)
+        expect(.EFBIG) { () throws(Errno) in _ = try child.put("e", to: log, at: 0) }
+        let copy = try child.open("/copy", [.create, .readWrite])
+        #expect(try child.copy(from: file, at: 0, to: copy, at: 10, length: 5) == 2)
+        expect(.EFBIG) { () throws(Errno) in
+            _ = try child.copy(from: file, at: 0, to: copy, at: 12, length: 5)
+        }
+
+        expect(.EFBIG) { () throws(Errno) in try child.truncate(file, to: 13) }
+        expect(.EFBIG) { () throws(Errno) in try child.truncate("/file", to: 13) }
+        expect(.EFBIG) { () throws(Errno) in
+            try child.allocate(file, .reserve(keepSize: false), offset: 0, length: 13)
+        }
+        try child.allocate(file, .reserve(keepSize: true), offset: 0, length: 13)
+        try child.truncate(file, to: 12)
+        // What is larger already can be cut, and its beginning written.
+        try p.truncate("/file", to: 100)
+        #expect(try child.put("xyz", to: file, at: 0) == 3)
+        try child.truncate(file, to: 50)
+        grandchild.exit()
+        child.exit()
     }
 
     @Test func rightsOnlyShrink() throws {  // V15

@@ -150,6 +150,19 @@ import Testing
         #expect(results.load(ordering: .relaxed) == 101)
     }
 
+    @Test func aWaitThroughTwoMountsIsGivenUpWhole() {
+        final class Abandoned: Wait, @unchecked Sendable {
+            // Sendable: atomic.
+            let times = Atomic<Int>(0)
+            override func abandoned() { times.add(1, ordering: .relaxed) }
+        }
+        let whole = Abandoned()
+        let through = OperationWait(OperationWait(whole))
+        through.whenFinished { _ in }
+        through.cancel()
+        #expect(whole.times.load(ordering: .relaxed) == 1)
+    }
+
     @Test func aCancelledUnmountStillClosesTheFilesystem() throws {
         let slow = SlowlyClosingFileSystem(vfs: world.vfs)
         defer { slow.end() }

@@ -45,6 +45,15 @@ extension Process {
         _ = try write(UnsafeRawBufferPointer(buffer), to: file)
     }
 
+    /// Writes at an offset; gives how many bytes.
+    func put(_ text: String, to file: Descriptor, at offset: UInt64) throws(Errno) -> Int {
+        let bytes = Array(text.utf8)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+        defer { buffer.deallocate() }
+        buffer.copyBytes(from: bytes)
+        return try write(UnsafeRawBufferPointer(buffer), to: file, at: offset)
+    }
+
     func get(_ file: Descriptor, _ count: Int = 4096) throws(Errno) -> String {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
         defer { buffer.deallocate() }

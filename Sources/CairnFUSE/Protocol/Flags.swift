@@ -102,6 +102,8 @@ enum WireFlag {
     static let openClearsPrivileges: UInt32 = 1 << 0
     /// fuse_setxattr_in.setxattr_flags, FUSE_SETXATTR_ACL_KILL_SGID
     static let attributeClearsSetGroupID: UInt32 = 1 << 0
+    /// fuse_notify_inval_entry_out.flags, FUSE_EXPIRE_ONLY
+    static let entryExpires: UInt32 = 1 << 0
 }
 
 /// open(2) flags as they travel in requests.

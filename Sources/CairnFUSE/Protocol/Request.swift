@@ -100,6 +100,9 @@ struct Request: @unchecked Sendable {
         self.extensions = UnsafeRawBufferPointer(rebasing: rest[split...])
     }
 
+    /// COPY_FILE_RANGE: about two nodes, of which the second changes.
+    var isCopy: Bool { opcode == .copyRange || opcode == .copyRange64 }
+
     // MARK: Names
 
     /// The text at the beginning of the payload, up to its NUL.

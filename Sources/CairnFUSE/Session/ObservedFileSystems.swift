@@ -34,6 +34,12 @@ final class ObservedFileSystems: @unchecked Sendable {
         if isNew { fileSystem.addObserver(observer) }
     }
 
+    /// It is closed: nothing there changes any more.
+    func remove(_ fileSystem: FileSystem) {
+        lock.withLock { fileSystems.removeAll { $0 === fileSystem } }
+        fileSystem.removeObserver(observer)
+    }
+
     func removeAll() {
         let all: [FileSystem] = lock.withLock {
             isClosed = true

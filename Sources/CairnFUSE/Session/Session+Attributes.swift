@@ -227,8 +227,13 @@ extension Session {
 
     /// SYNCFS names some node; all filesystems of the namespace are one to the kernel.
     func syncFileSystem(_ request: Request) throws(Pause) -> Outcome {
-        for mount in namespace.mounts {
-            try mount.fileSystem.sync()
+        for mount in namespace.mounts where !mount.hasFailed {
+            do throws(Pause) {
+                try mount.fileSystem.sync()
+            } catch {
+                guard case .wait(let wait) = error else { throw error }
+                throw .wait(mount.registered(wait))
+            }
         }
         return .done
     }

@@ -107,10 +107,12 @@ extension Session {
 
     /// A regular file, as CREATE and TMPFILE want it.
     private func newFile(_ request: Request) -> NewNode {
-        NewNode(
+        var node = NewNode(
             kind: .regular,
             permissions: Permissions(rawValue: request.arguments.u32(4)).intersection(.all),
             umask: Permissions(rawValue: request.arguments.u32(8)).intersection(.all))
+        node.mayBeNamed = request.arguments.u32(0) & OpenFlag.exclusive == 0
+        return node
     }
 
     /// Makes and opens a file. The kernel believes that the name is free. If another door has made
@@ -181,14 +183,18 @@ extension Session {
         _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
     ) throws(Pause) -> Outcome {
         let directory = try writable(request.nodeID)
-        let source = try place(request.arguments.u64(0))
+        let sourceID = request.arguments.u64(0)
+        let source = try place(sourceID)
         let name = try request.name()
+        // A file that was found through both mounts does not tell by which it is named now.
+        guard nodes.isKnown(sourceID, through: directory.mount) else { throw .failed(.EXDEV) }
         if progress.inode == nil {
             try vfs.link(
                 source.inode, as: name, in: directory.inode, by: caller(request, worker))
             progress.inode = source.inode
         }
-        try putEntry(source, at: 0, in: reply)
+        try putEntry(
+            Location(mount: directory.mount, inode: source.inode), at: 0, in: reply)
         return .reply(Wire.entrySize)
     }
 

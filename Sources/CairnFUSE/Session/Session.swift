@@ -82,7 +82,8 @@ final class Session: @unchecked Sendable {
     // MARK: Dispatch
 
     /// Answers one request, into `reply`. ENOSYS of a filesystem never gets to the kernel, which
-    /// would not ask any filesystem again.
+    /// would not ask any filesystem again. What it waits for ends with EIO when its mount is
+    /// unmounted by force.
     func perform(
         _ request: Request, into reply: ReplyBuffer, by worker: Worker,
         _ progress: inout Progress
@@ -90,9 +91,22 @@ final class Session: @unchecked Sendable {
         do throws(Pause) {
             return try dispatch(request, reply, worker, &progress)
         } catch {
-            if case .failed(.ENOSYS) = error { throw .failed(.EOPNOTSUPP) }
-            throw error
+            switch error {
+            case .failed(.ENOSYS): throw .failed(.EOPNOTSUPP)
+            case .failed: throw error
+            case .wait(let wait): throw .wait(registered(wait, of: request))
+            }
         }
+    }
+
+    /// The wait, as one that unmounting by force ends: that of a mount that the request is about.
+    private func registered(_ wait: Wait, of request: Request) -> Wait {
+        guard let mount = nodes.place(request.nodeID)?.mount else { return wait }
+        let own = mount.registered(wait)
+        guard request.isCopy, let other = nodes.place(request.arguments.u64(16))?.mount,
+            other !== mount
+        else { return own }
+        return other.registered(own)
     }
 
     private func dispatch(
@@ -161,6 +175,7 @@ final class Session: @unchecked Sendable {
     @inline(__always)
     func place(_ nodeID: UInt64) throws(Pause) -> Location {
         guard let place = nodes.place(nodeID) else { throw .failed(.ESTALE) }
+        if place.mount.hasFailed { throw .failed(.EIO) }
         return place
     }
 
@@ -208,10 +223,13 @@ final class Session: @unchecked Sendable {
         guard let reference = nodes.reference(place) else { throw .failed(.ENOENT) }
         let attributes: Attributes
         do throws(Pause) {
+            if place.mount.hasFailed { throw .failed(.EIO) }
             attributes = try place.inode.attributes()
         } catch {
             nodes.forget(reference.nodeID, count: 1)
-            throw error
+            // A lookup may have crossed to a mount that the request does not name.
+            guard case .wait(let wait) = error else { throw error }
+            throw .wait(place.mount.registered(wait))
         }
         let fileSystem = place.mount.fileSystem
         let entry = fileSystem.namesAreCacheable ? options.entryTimeout : .zero
@@ -244,8 +262,11 @@ final class Session: @unchecked Sendable {
     /// Who asks. The kernel has checked what they may do, and has taken away what they may not
     /// keep (set-group-id), so to the filesystem they may do everything but use its reserve.
     func caller(_ request: Request, _ worker: Worker) -> Caller {
+        let changed = request.isCopy ? request.arguments.u64(16) : request.nodeID
+        let mount = nodes.mountIdentity(of: changed)
         if request.extensions.isEmpty, let cached = worker.caller,
-            cached.credentials.user == request.user, cached.credentials.group == request.group
+            cached.credentials.user == request.user, cached.credentials.group == request.group,
+            cached.originMount == mount
         {
             return cached
         }
@@ -255,7 +276,7 @@ final class Session: @unchecked Sendable {
             Credentials(
                 user: request.user, group: request.group, groups: request.supplementaryGroups,
                 capabilities: capabilities),
-            origin: origin)
+            origin: origin, through: mount)
         if request.extensions.isEmpty { worker.caller = caller }
         return caller
     }

@@ -1,4 +1,4 @@
-// Notifier: tells the kernel what changed by another door.
+// Notifier: tells the kernel what changed by another door, or through another node.
 //
 // The kernel keeps names, attributes and pages for long, because nothing changes behind its back
 // unnoticed: what a library call or another mount changes in a filesystem of our namespace is
@@ -27,10 +27,12 @@ import Glibc
 import Synchronization
 
 final class Notifier: ChangeObserver, @unchecked Sendable {
-    // Sendable: `lock` guards the queue; `session` and `descriptor` are set before it starts.
+    // Sendable: `lock` guards what is queued; `session` and `descriptor` are set before it starts.
 
-    private enum Item: Hashable {
+    enum Item: Hashable {
         case entry(parent: UInt64, FileName)
+        case expiredEntry(parent: UInt64, FileName)
+        case everyName
         case attributes(UInt64)
         case data(UInt64, offset: UInt64, length: UInt64)
         case grow(UInt64)
@@ -42,6 +44,10 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     private var queue: [Item] = []
     private var queued: Set<Item> = []
     private var overflowed = false
+    /// Came since the thread looked last.
+    private var newlyLeaving: [LeavingMount] = []
+    /// Of the thread: unmounts that wait until the kernel has let go.
+    private var leaving: [LeavingMount] = []
     /// Of the thread: nodes that the kernel would not forget when they were pruned.
     private var stubborn: Set<UInt64> = []
     /// Of the thread: what the kernel could not take because it did not know the node yet.
@@ -56,8 +62,8 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     private var isStopping = false
     private let wakeups = Atomic<UInt32>(0)
     private let sent = Atomic<UInt64>(0)
-    private weak var session: Session?
-    private var descriptor: Int32 = -1
+    private(set) weak var session: Session?
+    private(set) var descriptor: Int32 = -1
     private var thread: ServingThread?
 
     var sentCount: UInt64 { sent.load(ordering: .relaxed) }
@@ -76,34 +82,43 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         wake()
         thread?.join()
         thread = nil
+        for one in leaving + newlyLeaving {
+            one.hasLetGo?.finish()
+        }
     }
 
-    // MARK: What others changed
+    // MARK: What others changed, and what we changed through one of several mounts
 
-    func nameChanged(_ name: Name, in directory: Inode) {
+    func nameChanged(_ name: Name, in directory: Inode, through mount: UInt64?) {
         guard let session else { return }
-        for node in session.nodes.numbers(of: directory) {
+        for node in session.nodes.numbers(of: directory, besides: mount) {
             enqueue(.entry(parent: node, name.owned))
             // The list of names that the kernel may keep.
             enqueue(.data(node, offset: 0, length: 0))
         }
     }
 
-    func attributesChanged(_ inode: Inode) {
+    func attributesChanged(_ inode: Inode, through mount: UInt64?) {
         guard let session else { return }
-        for node in session.nodes.numbers(of: inode) {
+        for node in session.nodes.numbers(of: inode, besides: mount) {
             enqueue(.attributes(node))
             prune(node, inode, session)
         }
     }
 
-    func dataChanged(_ inode: Inode, offset: UInt64, length: UInt64?) {
+    func dataChanged(
+        _ inode: Inode, offset: UInt64, length: UInt64?, through mount: UInt64?
+    ) {
         guard let session else { return }
-        for node in session.nodes.numbers(of: inode) {
+        for node in session.nodes.numbers(of: inode, besides: mount) {
             enqueue(.data(node, offset: offset, length: length ?? 0))
             if keepsOwnSize(inode, session) { enqueue(.grow(node)) }
             prune(node, inode, session)
         }
+    }
+
+    func ended(_ fileSystem: FileSystem) {
+        session?.observed.remove(fileSystem)
     }
 
     private func keepsOwnSize(_ inode: Inode, _ session: Session) -> Bool {
@@ -128,7 +143,17 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         return wait
     }
 
-    private func enqueue(_ item: Item) {
+    /// The thread looks after it once all that is queued was written. False: there is no thread.
+    func lookAfter(_ mount: LeavingMount) -> Bool {
+        let isTaken = lock.withLock {
+            if !isStopping { newlyLeaving.append(mount) }
+            return !isStopping
+        }
+        if isTaken { wake() }
+        return isTaken
+    }
+
+    func enqueue(_ item: Item) {
         let isNew: Bool = lock.withLock {
             guard !overflowed, !queued.contains(item) else { return false }
             if queue.count >= limit {
@@ -163,6 +188,8 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
                     queued = []
                     overflowed = false
                     collections = []
+                    leaving += newlyLeaving
+                    newlyLeaving = []
                 }
                 return (queue, overflowed, collections, isStopping)
             }
@@ -179,7 +206,8 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
                 retryNanoseconds = Self.firstRetry
                 retryTime = monotonicNanoseconds() &+ UInt64(Self.firstRetry)
             }
-            let timeout = tryAgain()
+            let timeouts = [tryAgain(), lookAfterLeaving(&leaving)].filter { $0 >= 0 }
+            let timeout = timeouts.min() ?? -1
             guard items.isEmpty, wanted.isEmpty, !isWholesale else { continue }
             _ = withUnsafePointer(to: wakeups) { pointer in
                 cairn_futex_wait(
@@ -218,9 +246,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
 
     private func invalidateAll() {
         guard let session else { return }
-        if session.negotiated.minor >= NotificationCode.epochMinor {
-            write(.incrementEpoch, size: 0) { _ in }
-        }
+        forgetEveryName(session)
         for (node, isRegular) in session.nodes.all() {
             write(.data(node, offset: 0, length: 0))
             if session.negotiated.minor >= NotificationCode.pruneMinor,
@@ -231,16 +257,21 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         }
     }
 
+    /// The kernel asks for each name again. Older kernels cannot be told.
+    private func forgetEveryName(_ session: Session) {
+        if session.negotiated.minor >= NotificationCode.epochMinor {
+            write(.incrementEpoch, size: 0) { _ in }
+        }
+    }
+
     private func write(_ item: Item) {
         switch item {
-        case .entry(let parent, let name):
-            write(.invalidateEntry, size: 16 + name.bytes.count + 1) { body in
-                body.put(parent, at: 0)
-                body.put(UInt32(name.bytes.count), at: 8)
-                body.put(UInt32(0), at: 12)
-                name.bytes.withUnsafeBytes { body.put($0, at: 16) }
-                body.put(UInt8(0), at: 16 + name.bytes.count)
-            }
+        case .everyName:
+            session.map { forgetEveryName($0) }
+        case .entry(let parent, let name): invalidate(name, in: parent, flags: 0)
+        case .expiredEntry(let parent, let name):
+            let canExpire = session?.negotiated.flags.contains(.expireOnly) ?? false
+            invalidate(name, in: parent, flags: canExpire ? WireFlag.entryExpires : 0)
         case .attributes(let node):
             invalidate(item, node, offset: -1, length: 0)
         case .data(let node, let offset, let length):
@@ -248,13 +279,37 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         case .grow(let node):
             grow(node)
         case .prune(let node):
-            if stubborn.count < limit { stubborn.insert(node) }
-            write(.prune, size: 24) { body in
-                body.put(UInt32(1), at: 0)
-                body.put(UInt32(0), at: 4)
-                body.put(UInt64(0), at: 8)
-                body.put(node, at: 16)
-            }
+            pruneUntilForgotten([node])
+        }
+    }
+
+    /// The kernel shall forget what nobody uses of these.
+    func prune(_ nodes: [UInt64]) {
+        guard let session, session.negotiated.minor >= NotificationCode.pruneMinor, !nodes.isEmpty
+        else { return }
+        write(.prune, size: 16 + 8 * nodes.count) { body in
+            body.put(UInt32(nodes.count), at: 0)
+            body.put(UInt32(0), at: 4)
+            body.put(UInt64(0), at: 8)
+            nodes.withUnsafeBytes { body.put($0, at: 16) }
+        }
+    }
+
+    /// The same, and again from time to time.
+    func pruneUntilForgotten(_ nodes: [UInt64]) {
+        for node in nodes where stubborn.count < limit {
+            stubborn.insert(node)
+        }
+        prune(nodes)
+    }
+
+    private func invalidate(_ name: FileName, in parent: UInt64, flags: UInt32) {
+        write(.invalidateEntry, size: 16 + name.bytes.count + 1) { body in
+            body.put(parent, at: 0)
+            body.put(UInt32(name.bytes.count), at: 8)
+            body.put(flags, at: 12)
+            name.bytes.withUnsafeBytes { body.put($0, at: 16) }
+            body.put(UInt8(0), at: 16 + name.bytes.count)
         }
     }
 

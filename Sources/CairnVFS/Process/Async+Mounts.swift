@@ -51,10 +51,10 @@ extension Process {
             _ path: Path, lazily: Bool = false, force: Bool = false
         ) async throws(Errno)
     {
-        var closing: UnmountProgress?
+        var unmounting: Unmounting?
         try await runAsync(.umount) { () throws(Pause) in
             try path.withBytes { (path) throws(Pause) in
-                try attemptUnmount(path, lazily: lazily, force: force, &closing)
+                try attemptUnmount(path, lazily: lazily, force: force, &unmounting)
             }
         }
     }

@@ -39,10 +39,10 @@ extension Process {
     /// umount2(2): returns when all is durable and the filesystem, if this was its last mount, is
     /// closed. EBUSY while it is used, unless `lazily`; `force`: what is in flight fails with EIO.
     public func unmount(_ path: Path, lazily: Bool = false, force: Bool = false) throws(Errno) {
-        var closing: UnmountProgress?
+        var unmounting: Unmounting?
         try run(.umount) { () throws(Pause) in
             try path.withBytes { (path) throws(Pause) in
-                try attemptUnmount(path, lazily: lazily, force: force, &closing)
+                try attemptUnmount(path, lazily: lazily, force: force, &unmounting)
             }
         }
     }

@@ -54,10 +54,10 @@ extension Process {
         _ path: Path, lazily: Bool = false, force: Bool = false,
         completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) -> PendingOperation {
-        var closing: UnmountProgress?
+        var unmounting: Unmounting?
         return submit(.umount, completion) { [self] () throws(Pause) in
             try path.withBytes { (path) throws(Pause) in
-                try attemptUnmount(path, lazily: lazily, force: force, &closing)
+                try attemptUnmount(path, lazily: lazily, force: force, &unmounting)
             }
         }
     }

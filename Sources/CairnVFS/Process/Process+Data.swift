@@ -71,16 +71,17 @@ extension Process {
     ) throws(Pause) -> Written {
         guard file.canWrite else { throw .failed(file.refusal(of: .write)) }
         guard offset <= UInt64(Int64.max) else { throw .failed(.EINVAL) }
-        let bytes =
+        var bytes =
             bytes.count <= Self.maximumTransfer
             ? bytes : UnsafeRawBufferPointer(rebasing: bytes[..<Self.maximumTransfer])
-        let position: WritePosition =
+        var position: WritePosition =
             file.status.contains(.append) ? .end : .offset(offset)
         let credentials = credentials
         if let opening = file.opening {
             return try opening.write(bytes, at: position, options: [])
         }
         try requireWritable(file.location.mount)
+        if fileSizeLimit != .max, file.inode.kind == .regular { try limit(&bytes, &position) }
         file.noteNameIfWatched()
         return try vfs.write(
             bytes, to: file.inode, at: position, options: writeOptions(credentials),
@@ -98,6 +99,33 @@ extension Process {
                 written.offset + UInt64(written.count), UInt64(Int64.max))
             return written.count
         }
+    }
+
+    /// Takes from a write what is beyond the limit for files. EFBIG if that is all of it.
+    private func limit(
+        _ bytes: inout UnsafeRawBufferPointer, _ position: inout WritePosition
+    ) throws(Pause) {
+        switch position {
+        case .offset(let offset):
+            guard !bytes.isEmpty else { return }
+            let count = try limited(bytes.count, at: offset)
+            bytes = UnsafeRawBufferPointer(rebasing: bytes.prefix(count))
+        case .end, .endBelow:
+            position = .endBelow(fileSizeLimit)
+        }
+    }
+
+    /// How many of the bytes the limit for files lets in. EFBIG if it lets none in.
+    private func limited(_ count: Int, at offset: UInt64) throws(Pause) -> Int {
+        let limit = fileSizeLimit
+        guard offset < limit else { throw .failed(.EFBIG) }
+        return min(count, Int(clamping: limit - offset))
+    }
+
+    /// EFBIG if the file would grow beyond the limit for files.
+    private func requireSize(_ size: UInt64, of inode: Inode) throws(Pause) {
+        guard size > fileSizeLimit, try inode.attributes().size < size else { return }
+        throw .failed(.EFBIG)
     }
 
     private func writeOptions(_ credentials: Credentials) -> WriteOptions {
@@ -156,6 +184,7 @@ extension Process {
             throw .failed(.EINVAL)
         }
         try requireWritable(file.location.mount)
+        try requireSize(size, of: file.inode)
         let credentials = credentials
         var change = AttributeChange()
         change.size = size
@@ -176,6 +205,7 @@ extension Process {
             guard place.inode.kind == .regular else { throw .failed(.EINVAL) }
             try place.inode.requireAccess(.write, by: credentials)
             try requireWritable(place.mount)
+            try requireSize(size, of: place.inode)
             var change = AttributeChange()
             change.size = size
             try place.inode.requireChange(&change, by: credentials)
@@ -198,6 +228,11 @@ extension Process {
         if flags.contains(.immutable) { throw .failed(.EPERM) }
         if flags.contains(.appendOnly) {
             guard case .reserve = mode else { throw .failed(.EPERM) }
+        }
+        switch mode {
+        case .reserve(keepSize: false), .zero(keepSize: false):
+            try requireSize(offset + length, of: file.inode)
+        default: break
         }
         let credentials = credentials
         try vfs.allocate(
@@ -227,7 +262,9 @@ extension Process {
         try requireWritable(file.location.mount)
         let size = try source.inode.attributes().size
         guard sourceOffset < size, length > 0 else { return 0 }
-        let length = min(length, Int(clamping: size - sourceOffset), Self.maximumTransfer)
+        let length = min(
+            try limited(length, at: offset), Int(clamping: size - sourceOffset),
+            Self.maximumTransfer)
         if source.inode === file.inode {
             let distance = sourceOffset > offset ? sourceOffset - offset : offset - sourceOffset
             if distance < UInt64(length) { throw .failed(.EINVAL) }

@@ -2,12 +2,6 @@
 
 import CairnBase
 
-/// An unmount that has left the namespace, and goes on by itself.
-struct UnmountProgress {
-    /// Finishes when the filesystem is closed, with the error of closing it; nil: nobody waits.
-    var closed: Wait?
-}
-
 extension Process {
     private func requireAdministrator() throws(Pause) {
         guard credentials.has(.administer) else { throw .failed(.EPERM) }
@@ -59,16 +53,14 @@ extension Process {
 
     func attemptUnmount(
         _ path: UnsafeRawBufferPointer, lazily: Bool, force: Bool,
-        _ progress: inout UnmountProgress?
+        _ unmounting: inout Unmounting?
     ) throws(Pause) {
-        if progress != nil { return }
+        if let unmounting { return try unmounting.attempt() }
         try requireAdministrator()
         let place = try place(path)
         guard place.inode === place.mount.root else { throw .failed(.EINVAL) }
-        let closed = try act { () throws(Errno) in
-            try namespace.beginUnmount(place.mount, lazily: lazily, force: force)
-        }
-        progress = UnmountProgress(closed: closed)
-        if let closed { throw .wait(closed) }
+        let new = Unmounting(place.mount, in: namespace, lazily: lazily, force: force)
+        unmounting = new
+        try new.attempt()
     }
 }

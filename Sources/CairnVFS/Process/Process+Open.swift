@@ -150,12 +150,10 @@ extension Process {
             guard place.inode.isDirectory else { throw .failed(.ENOTDIR) }
             try requireWritable(place.mount)
             try place.inode.requireAccess([.write, .execute], by: credentials)
-            let inode = try vfs.createTemporary(
-                in: place.inode,
-                NewNode(
-                    kind: .regular, permissions: permissions.intersection(.all),
-                    umask: currentUmask),
-                by: Caller(credentials))
+            var node = NewNode(
+                kind: .regular, permissions: permissions.intersection(.all), umask: currentUmask)
+            node.mayBeNamed = !flags.contains(.exclusive)
+            let inode = try vfs.createTemporary(in: place.inode, node, by: Caller(credentials))
             defer { inode.drop() }
             return try install(
                 Location(mount: place.mount, inode: inode), openedAs: nil, flags, credentials,

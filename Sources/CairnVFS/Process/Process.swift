@@ -34,6 +34,7 @@ public final class Process: @unchecked Sendable {
     private let rootReader: EpochCell<HeldLocation>.Reader
     private let workingReader: EpochCell<HeldLocation>.Reader
     private let umaskBits: Atomic<UInt32>
+    private let fileSizeLimitBytes: Atomic<UInt64>
     let descriptors: DescriptorTable
     private let hasExited = Atomic<Bool>(false)
     /// Changes of root and working directory, and forks, one at a time.
@@ -59,6 +60,7 @@ public final class Process: @unchecked Sendable {
         self.rootReader = rootCell.reader
         self.workingReader = workingCell.reader
         self.umaskBits = Atomic(umask.rawValue)
+        self.fileSizeLimitBytes = Atomic(.max)
         self.descriptors = DescriptorTable(limit: descriptorLimit)
         vfs.add(self) { identifier = $0 }
     }
@@ -77,6 +79,7 @@ public final class Process: @unchecked Sendable {
         rootReader = rootCell.reader
         workingReader = workingCell.reader
         umaskBits = Atomic(parent.umaskBits.load(ordering: .relaxed))
+        fileSizeLimitBytes = Atomic(parent.fileSizeLimit)
         descriptors = parent.descriptors.copy()
         vfs.add(self) { identifier = $0 }
     }
@@ -139,6 +142,14 @@ public final class Process: @unchecked Sendable {
 
     public var currentUmask: Permissions {
         Permissions(rawValue: umaskBits.load(ordering: .relaxed))
+    }
+
+    /// RLIMIT_FSIZE, in bytes: no file gets larger by this process and those it forks. What is
+    /// beyond is not written, and EFBIG says that nothing could be; there is no SIGXFSZ here.
+    /// UInt64.max, the default: no limit.
+    public var fileSizeLimit: UInt64 {
+        get { fileSizeLimitBytes.load(ordering: .relaxed) }
+        set { fileSizeLimitBytes.store(newValue, ordering: .relaxed) }
     }
 
     public var rootLocation: Location { rootCell.value.location }

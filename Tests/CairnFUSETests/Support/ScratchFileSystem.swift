@@ -14,6 +14,7 @@ final class ScratchFileSystem: FileSystem, @unchecked Sendable {
     /// While set, data of files can be had only once it finishes.
     private var barrier: Wait?
     private var freed = 0
+    private var closed = false
     private let keepsData: Bool
     private let keepsNames: Bool
 
@@ -40,6 +41,16 @@ final class ScratchFileSystem: FileSystem, @unchecked Sendable {
     }
 
     var freedCount: Int { lock.withLock { freed } }
+
+    /// Takes the circle of filesystem and nodes apart.
+    override func close() throws(Pause) {
+        lock.withLock {
+            closed = true
+            rootNode = nil
+        }
+    }
+
+    var isClosed: Bool { lock.withLock { closed } }
 
     /// Of a file in the root directory.
     func accessTime(of name: String) throws -> Timestamp? {
@@ -390,7 +401,7 @@ final class ScratchNode: Inode, @unchecked Sendable {
             let offset: Int
             switch position {
             case .offset(let place): offset = try end(place, 0)
-            case .end: offset = data.count
+            case .end, .endBelow: offset = data.count
             }
             if offset + bytes.count > data.count {
                 resize(try end(UInt64(offset), UInt64(bytes.count)))
