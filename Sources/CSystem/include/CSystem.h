@@ -61,5 +61,6 @@ void cairn_zero_pages(void *address, size_t size);
 void cairn_release_heap(void); /* malloc_trim(0) */
 
 #include "CSystemFUSE.h"
+#include "CSystemIO.h"
 
 #endif

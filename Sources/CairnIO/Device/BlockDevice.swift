@@ -33,7 +33,7 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// Starts a request. Its memory must stay valid until the completion is called.
     ///
     /// Throws, and then nothing was started and `completion` is never called: EINVAL (not a
-    /// multiple of the block size), EIO (reaches beyond the end), EROFS, EACCES (not among the
+    /// multiple of the block size, or a discard of nothing), EIO (reaches beyond the end), EROFS, EACCES (not among the
     /// rights of this handle), EOPNOTSUPP (no discard here), EBADF (closed), or what the device
     /// says.
     @discardableResult
@@ -111,7 +111,8 @@ extension BlockDevice {
         if request.operation == .flush { return }
         let mask = UInt64(blockSize &- 1)
         guard request.length >= 0, request.offset & mask == 0,
-            UInt64(request.length) & mask == 0
+            UInt64(request.length) & mask == 0,
+            request.length > 0 || request.operation != .discard
         else { throw .EINVAL }
         let (end, overflows) = request.offset.addingReportingOverflow(UInt64(request.length))
         guard !overflows, end <= size else { throw .EIO }

@@ -1,6 +1,7 @@
 // The blocking form: sleeps on the calling thread. Never on the thread of the reactor that the
 // device completes on, which would wait for itself.
 
+import CSystem
 public import CairnBase
 
 extension BlockDevice {
@@ -52,17 +53,20 @@ extension BlockDevice {
 
 /// A thread that sleeps until its request is done.
 private final class RequestSleeper: @unchecked Sendable {
-    // Sendable: `result` is written before the gate opens and read after.
+    // Sendable: `lock` guards `result`.
     private let gate = Gate()
-    private var result = BlockResult.failed(.EIO)
+    private let lock = Lock()
+    private var result: BlockResult?
 
     func wake(_ result: BlockResult) {
-        self.result = result
+        lock.withLock { self.result = result }
         gate.signal()
     }
 
     func sleep() -> BlockResult {
+        if let result = lock.withLock({ result }) { return result }
+        precondition(cairn_current_loop() == nil, "a reactor's thread would wait for itself")
         gate.wait()
-        return result
+        return lock.withLock { result } ?? .failed(.EIO)
     }
 }
