@@ -76,7 +76,9 @@ let package = Package(
         room(
             "CairnTestSupport", on: ["CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
             path: "Tests/CairnTestSupport"),
-        proof("CairnIOTests", of: ["CairnIO", "CairnBase"]),
+        proof(
+            "CairnIOTests",
+            of: ["CairnIO", "CairnBase", "CairnTestSupport", "CTestCalls", "CLiburing"]),
         proof("CairnVFSTests", of: ["CairnVFS", "CairnBase"]),
         proof("CairnProcTests", of: ["CairnProc", "CairnRAM", "CairnVFS", "CairnBase"]),
         proof("CairnProcessTests", of: ["Cairn", "CairnBase"]),

@@ -149,6 +149,11 @@ public struct BlockRequest: Sendable {
         return BlockRequest(operation, offset: offset, list: rest)
     }
 
+    /// The same at another place.
+    func moved(to offset: UInt64) -> BlockRequest {
+        BlockRequest(operation, offset: offset, length: length, single: single, list: list)
+    }
+
     /// The first bytes of this request alone.
     public func prefix(_ bytes: Int) -> BlockRequest {
         let bytes = min(max(bytes, 0), length)

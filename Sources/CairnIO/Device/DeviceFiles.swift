@@ -49,11 +49,15 @@ final class DeviceFiles: @unchecked Sendable {
         isLocked = !options.isReadOnly
         if isLocked {
             let result = cairn_device_lock(chosen.main)
+            // What is open is closed by `deinit`.
             guard result == 0 else {
-                close()
                 throw result == -Errno.EAGAIN.rawValue ? .EBUSY : Errno(rawValue: -result)
             }
         }
+    }
+
+    deinit {
+        close()
     }
 
     private static func open(_ path: String, _ flags: Int32) throws(Errno) -> Int32 {

@@ -105,11 +105,6 @@ public final class FileDevice: BlockDevice, @unchecked Sendable {
         files.register(with: reactor)
     }
 
-    deinit {
-        // No request is under way: each keeps the device.
-        files.close()
-    }
-
     /// Whether requests go past the kernel's page cache, if they are aligned.
     public var isDirect: Bool { files.isDirect }
 
