@@ -104,12 +104,12 @@ int32_t cairn_device_resize(int32_t descriptor, uint64_t size) {
 
 int64_t cairn_device_read(int32_t descriptor, const void *segments, int32_t count,
                           uint64_t offset) {
-    return RESULT(preadv(descriptor, segments, count, (off_t)offset));
+    return RESULT(preadv2(descriptor, segments, count, (off_t)offset, 0));
 }
 
 int64_t cairn_device_write(int32_t descriptor, const void *segments, int32_t count,
                            uint64_t offset) {
-    return RESULT(pwritev(descriptor, segments, count, (off_t)offset));
+    return RESULT(pwritev2(descriptor, segments, count, (off_t)offset, 0));
 }
 
 int32_t cairn_device_sync(int32_t descriptor) { return RESULT(fdatasync(descriptor)); }

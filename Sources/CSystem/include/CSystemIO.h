@@ -41,7 +41,8 @@ int32_t cairn_device_resize(int32_t descriptor, uint64_t size);
 
 /* -- Requests, as a worker thread carries them out ------------------------------------- */
 
-/* preadv(2) and pwritev(2): `segments` is an array of struct iovec. */
+/* preadv2(2) and pwritev2(2): `segments` is an array of struct iovec. An offset of all ones is the
+   file's own position, as on a ring: what a pipe has. */
 int64_t cairn_device_read(int32_t descriptor, const void *segments, int32_t count,
                           uint64_t offset);
 int64_t cairn_device_write(int32_t descriptor, const void *segments, int32_t count,
