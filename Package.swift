@@ -46,6 +46,8 @@ let package = Package(
 
         // Floor 0
         room("CairnBase", on: ["CSystem"]),
+        // Floor 1
+        room("CairnIO", on: ["CairnBase", "CSystem", "CLiburing"]),
         // Floor 3
         room("CairnVFS", on: ["CairnBase"]),
         // Floor 4
@@ -74,6 +76,9 @@ let package = Package(
         room(
             "CairnTestSupport", on: ["CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
             path: "Tests/CairnTestSupport"),
+        proof(
+            "CairnIOTests",
+            of: ["CairnIO", "CairnBase", "CairnTestSupport", "CTestCalls", "CLiburing"]),
         proof("CairnVFSTests", of: ["CairnVFS", "CairnBase"]),
         proof("CairnProcTests", of: ["CairnProc", "CairnRAM", "CairnVFS", "CairnBase"]),
         proof("CairnProcessTests", of: ["Cairn", "CairnBase"]),

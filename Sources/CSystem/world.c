@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
@@ -42,4 +43,16 @@ void *cairn_map_anonymous(size_t size, size_t alignment, int32_t huge) {
 }
 
 void cairn_unmap(void *address, size_t size) { munmap(address, size); }
+
+void cairn_zero_pages(void *address, size_t size) {
+    uintptr_t start = (uintptr_t)address, end = start + size;
+    uintptr_t first = (start + 4095) & ~(uintptr_t)4095, last = end & ~(uintptr_t)4095;
+    if (first >= last || madvise((void *)first, last - first, MADV_DONTNEED) != 0) {
+        memset(address, 0, size);
+        return;
+    }
+    memset(address, 0, first - start);
+    memset((void *)last, 0, end - last);
+}
+
 void cairn_release_heap(void) { malloc_trim(0); }

@@ -2,12 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
+#include <linux/loop.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -126,4 +132,40 @@ static void ignore(int number) { (void)number; }
 void cairn_test_catch_signal(void) {
     struct sigaction action = {.sa_handler = ignore};
     sigaction(SIGUSR1, &action, NULL);
+}
+
+int32_t cairn_test_refuse_rings(void) {
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
+    return RESULT((int32_t)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program));
+}
+
+int32_t cairn_test_loop_attach(const char *path, uint32_t block_size, char *device, size_t size) {
+    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    if (control < 0) return -errno;
+    int number = ioctl(control, LOOP_CTL_GET_FREE);
+    int error = errno;
+    close(control);
+    if (number < 0) return -error;
+    snprintf(device, size, "/dev/loop%d", number);
+    int file = open(path, O_RDWR | O_CLOEXEC), loop = open(device, O_RDWR | O_CLOEXEC);
+    struct loop_config config = {.fd = (uint32_t)file, .block_size = block_size};
+    int32_t result = file < 0 || loop < 0 ? -errno : RESULT(ioctl(loop, LOOP_CONFIGURE, &config));
+    if (file >= 0) close(file);
+    if (loop >= 0) close(loop);
+    return result;
+}
+
+int32_t cairn_test_loop_detach(const char *device) {
+    int loop = open(device, O_RDWR | O_CLOEXEC);
+    if (loop < 0) return -errno;
+    int32_t result = RESULT(ioctl(loop, LOOP_CLR_FD));
+    close(loop);
+    return result;
 }

@@ -56,8 +56,11 @@ int32_t cairn_getrandom(void *buffer, size_t size);
    transparent huge pages. NULL where there is none. */
 void *cairn_map_anonymous(size_t size, size_t alignment, int32_t huge);
 void cairn_unmap(void *address, size_t size);
+/* Makes a range read as zeros; gives whole pages back to the system. */
+void cairn_zero_pages(void *address, size_t size);
 void cairn_release_heap(void); /* malloc_trim(0) */
 
 #include "CSystemFUSE.h"
+#include "CSystemIO.h"
 
 #endif

@@ -31,4 +31,12 @@ int32_t cairn_test_open_as(const char *path, int32_t flags, uint32_t id);
 /* Makes SIGUSR1 interrupt calls. */
 void cairn_test_catch_signal(void);
 
+/* From now on io_uring_setup(2) fails with EPERM for the calling thread and those that it starts
+   (seccomp(2)). */
+int32_t cairn_test_refuse_rings(void);
+
+/* Makes a block device (loop(4)) of a file; its path goes to `device`. */
+int32_t cairn_test_loop_attach(const char *path, uint32_t block_size, char *device, size_t size);
+int32_t cairn_test_loop_detach(const char *device);
+
 #endif
