@@ -21,7 +21,7 @@ private struct Bench {
                 entryTimeout: day, attributeTimeout: day, negativeTimeout: day,
                 writebackCache: true, isOpenless: openless, sharesLocks: !openless,
                 wantsRing: false, maximumTransfer: 1 << 20, maximumReadAhead: 1 << 20),
-            origin: Notifier())
+            notifier: Notifier())
     }
 
     /// Gives the message to the dispatcher; nil if it was refused as malformed.
