@@ -121,7 +121,8 @@ struct DoorOptions: Sendable {
     static func refuse(in options: MountOptionList) throws(MountFailure) {
         var rest = options
         var refused: String?
-        for flag in ["allow_other", "writeback", "nowriteback", "sync"] + idleFlags where try rest.takeFlag(flag) {
+        let flags = ["allow_other", "writeback", "nowriteback", "sync"] + idleFlags
+        for flag in flags where try rest.takeFlag(flag) {
             refused = refused ?? flag
         }
         for key in ["transport", "threads", "idle_poll"] where try rest.takeValue(key) != nil {
