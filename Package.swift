@@ -43,17 +43,27 @@ let package = Package(
         shim("CHost"),
         .systemLibrary(
             name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+        .systemLibrary(name: "CLz4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
         // Floor 0
         room("CairnBase", on: ["CSystem"]),
         // Floor 1
         room("CairnIO", on: ["CairnBase", "CSystem", "CLiburing"]),
+        // Floor 2
+        room("CairnCache", on: ["CairnIO", "CairnBase", "CSystem"]),
         // Floor 3
         room("CairnVFS", on: ["CairnBase"]),
         // Floor 4
         room("CairnTree", on: ["CairnVFS", "CairnBase"]),
         // Floor 5
         room("CairnRAM", on: ["CairnTree", "CairnVFS", "CairnBase", "CSystem"]),
+        room(
+            "CairnDisk",
+            on: [
+                "CairnTree", "CairnVFS", "CairnCache", "CairnIO", "CairnBase", "CSystem", "CLz4",
+                "CZstd",
+            ]),
         room("CairnProc", on: ["CairnVFS", "CairnBase"]),
         // Floor 6
         room("CairnFUSE", on: ["CairnVFS", "CairnBase", "CSystem", "CLiburing"]),
@@ -79,6 +89,13 @@ let package = Package(
         proof(
             "CairnIOTests",
             of: ["CairnIO", "CairnBase", "CairnTestSupport", "CTestCalls", "CLiburing"]),
+        proof("CairnCacheTests", of: ["CairnCache", "CairnIO", "CairnBase", "CairnTestSupport"]),
+        proof(
+            "CairnDiskTests",
+            of: [
+                "CairnDisk", "CairnTestSupport", "CairnTree", "CairnVFS", "CairnCache", "CairnIO",
+                "CairnBase",
+            ]),
         proof("CairnVFSTests", of: ["CairnVFS", "CairnBase"]),
         proof("CairnProcTests", of: ["CairnProc", "CairnRAM", "CairnVFS", "CairnBase"]),
         proof("CairnProcessTests", of: ["Cairn", "CairnBase"]),
