@@ -74,7 +74,9 @@ let package = Package(
         // Floor 7
         program("cairn-command", on: ["Cairn", "CSystem", "CHost"]),
         // Figures beside peers: `make bench`.
-        program("cairn-benchmarks", on: ["Cairn", "CSystem"], path: "Benchmarks"),
+        program(
+            "cairn-benchmarks", on: ["Cairn", "CairnDisk", "CairnIO", "CairnBase", "CSystem"],
+            path: "Benchmarks"),
 
         // Programs to learn from.
         program("example-embed", on: ["Cairn"], path: "examples/embed"),

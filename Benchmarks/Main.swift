@@ -2,6 +2,7 @@
 //
 //     cairn-benchmarks library [DIRECTORY]   DIRECTORY is on tmpfs, /dev/shm if not given
 //     cairn-benchmarks scale
+//     cairn-benchmarks tree                   the B+tree of mfs_disk, and CRC32C
 //     cairn-benchmarks profile CALL COUNT     one call of the library, for perf and callgrind
 
 import Glibc
@@ -28,8 +29,10 @@ struct Main {
             }
         case "scale":
             try ScaleBenchmark().run()
+        case "tree":
+            try TreeBenchmark().run()
         default:
-            complain("usage: cairn-benchmarks library [DIRECTORY] | scale | profile CALL COUNT")
+            complain("usage: cairn-benchmarks library [DIRECTORY] | scale | tree | profile CALL COUNT")
             exit(2)
         }
     }

@@ -106,15 +106,11 @@ package struct NodeView {
 
     // MARK: Search
 
-    /// Whether item `index` stands before the key.
+    /// Object and number of an item, as one number.
     @inline(__always)
-    private func isBefore(_ index: Int, _ key: ItemKey) -> Bool {
+    private func head(_ index: Int) -> UInt128 {
         let item = item(index)
-        let object = loadU64(item, 0)
-        if object != key.object { return object < key.object }
-        let number = loadU64(item, 8)
-        if number != key.number { return number < key.number }
-        return compareTails(self.key(index).tail, key.tail) < 0
+        return UInt128(loadU64(item, 0)) << 64 | UInt128(loadU64(item, 8))
     }
 
     /// The first item that does not stand before the key; the count if there is none.
@@ -123,13 +119,31 @@ package struct NodeView {
         firstIndex(notBefore: key, from: 0)
     }
 
+    /// Halves the range without a branch that depends on what is compared: such branches are foretold wrongly
+    /// every second time. Tails are compared only among items that have the key's object and number.
     @inline(__always)
     private func firstIndex(notBefore key: ItemKey, from start: Int) -> Int {
+        let wanted = UInt128(key.object) << 64 | UInt128(key.number)
+        var low = start
+        var length = count &- start
+        guard length > 0 else { return count }
+        while length > 1 {
+            let half = length >> 1
+            low = head(low &+ half &- 1) < wanted ? low &+ half : low
+            length &-= half
+        }
+        if head(low) < wanted { low &+= 1 }
+        if low < count, head(low) == wanted { return firstIndex(notBeforeTail: key, from: low) }
+        return low
+    }
+
+    /// Items from `start` on may have the key's object and number.
+    private func firstIndex(notBeforeTail key: ItemKey, from start: Int) -> Int {
         var low = start
         var high = count
         while low < high {
             let middle = (low &+ high) >> 1
-            if isBefore(middle, key) { low = middle &+ 1 } else { high = middle }
+            if self.key(middle) < key { low = middle &+ 1 } else { high = middle }
         }
         return low
     }

@@ -129,7 +129,7 @@ package final class ItemTree: @unchecked Sendable {
     func editor(_ node: ResidentNode) -> NodeEditor { node.editor(nodeSize) }
 
     func makeNode(level: UInt8) -> ResidentNode {
-        nodeCount += 1
+        nodeCount &+= 1
         openNodeCount += 1
         return cache.makeNode(level: level, tree: identity, group: openGroup)
     }
@@ -149,7 +149,7 @@ package final class ItemTree: @unchecked Sendable {
 
     /// A node leaves the tree.
     func drop(_ node: ResidentNode) {
-        nodeCount -= 1
+        nodeCount &-= 1
         if isOpen(node) {
             openNodeCount -= 1
             if let place = node.record.pointee.place {

@@ -1,7 +1,8 @@
 // NodeArena: the memory of nodes, in pieces of one node each.
 //
-// Slabs of a megabyte are taken from the system; what is given back is given out again first. A slab
-// goes back with the arena.
+// Slabs of two megabytes are taken from the system, as one huge page each where it has some: a search in
+// many nodes waits for translations of addresses otherwise. What is given back is given out again first.
+// A slab goes back with the arena.
 //
 // Threading: any thread; `lock` guards the lists.
 
@@ -10,7 +11,7 @@ import CairnBase
 
 final class NodeArena: @unchecked Sendable {
     // Sendable: `lock` guards the fields.
-    private static let slabSize = 1 << 20
+    private static let slabSize = 2 << 20
 
     let nodeSize: Int
     private let lock = Lock()
@@ -39,7 +40,7 @@ final class NodeArena: @unchecked Sendable {
     }
 
     private func addSlab() {
-        guard let slab = cairn_map_anonymous(Self.slabSize, 4096, 0) else {
+        guard let slab = cairn_map_anonymous(Self.slabSize, Self.slabSize, 1) else {
             preconditionFailure("no memory for tree nodes")
         }
         slabs.append(slab)

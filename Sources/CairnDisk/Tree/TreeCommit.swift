@@ -21,7 +21,9 @@ package struct NodeImage: @unchecked Sendable {
 
 package final class TreeCommit: @unchecked Sendable {
     // Sendable: used by one thread at a time; `written` under the tree lock.
+    /// It keeps this until it is written.
     private unowned let tree: ItemTree
+    private let arena: NodeArena
     package let group: TransactionGroup
     /// Nodes of the whole tree, as of this group.
     package let nodeCount: UInt64
@@ -36,6 +38,7 @@ package final class TreeCommit: @unchecked Sendable {
 
     init(of tree: ItemTree) {
         self.tree = tree
+        arena = tree.cache.arena
         group = tree.openGroup
         nodeCount = tree.nodeCount
         freed = tree.freedNodes
@@ -45,7 +48,7 @@ package final class TreeCommit: @unchecked Sendable {
 
     deinit {
         for level in copies {
-            for copy in level { tree.cache.arena.giveBack(copy) }
+            for copy in level { arena.giveBack(copy) }
         }
     }
 
@@ -110,7 +113,7 @@ package final class TreeCommit: @unchecked Sendable {
     }
 
     private func sealedCopy(of node: ResidentNode) -> NodeEditor {
-        let copy = NodeEditor(tree.cache.arena.take(), size: tree.nodeSize)
+        let copy = NodeEditor(arena.take(), size: tree.nodeSize)
         copy.base.copyMemory(from: node.record.pointee.data, byteCount: tree.nodeSize)
         for index in 0..<copy.view.count {
             let address = NodeAddress(rawValue: loadU64(copy.view.pointerBytes(index), 0))
@@ -145,7 +148,7 @@ package final class TreeCommit: @unchecked Sendable {
     }
 
     private func exchange(_ node: ResidentNode, _ copy: UnsafeMutableRawPointer) {
-        tree.cache.arena.giveBack(node.record.pointee.data)
+        arena.giveBack(node.record.pointee.data)
         node.record.pointee.data = copy
     }
 }

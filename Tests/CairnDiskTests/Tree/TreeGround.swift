@@ -122,7 +122,11 @@ final class TreeGround {
         for change in changes { applyToModel(change) }
     }
 
-    static func apply(_ changes: [Change], to tree: ItemTree) throws {
+    /// `lock`: the tree lock, where there are other threads.
+    static func apply(
+        _ changes: [Change], to tree: ItemTree,
+        under lock: borrowing ReadWriteLock = ReadWriteLock()
+    ) throws {
         // Edits borrow: all bytes stand in one buffer.
         var bytes: [UInt8] = []
         for change in changes {
@@ -130,6 +134,8 @@ final class TreeGround {
             if case .put(_, let value) = change { bytes += value }
         }
         try run { () throws(Pause) in
+            lock.lock()
+            defer { lock.unlock() }
             try bytes.withUnsafeBufferPointer { (buffer) throws(Pause) in
                 let edits = edits(changes, UnsafeRawBufferPointer(buffer))
                 let prepared = try tree.prepare(edits)
