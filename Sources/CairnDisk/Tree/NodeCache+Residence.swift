@@ -99,7 +99,7 @@ extension NodeCache {
     private func discard(_ node: ResidentNode) {
         nodeTotal -= 1
         node.record.pointee.state = .gone
-        if node.record.pointee.pins == 0 { arena.free(node) }
+        if node.record.pointee.pins.load(ordering: .relaxed) == 0 { arena.free(node) }
     }
 
     // MARK: Fetched nodes
@@ -113,7 +113,7 @@ extension NodeCache {
         if let node = resident(at: pointer.address.rawValue) {
             arena.giveBack(data)
             nodeTotal -= 1
-            node.record.pointee.pins += 1
+            node.record.pointee.pins.add(1, ordering: .relaxed)
             return node
         }
         let record = UnsafeMutablePointer<NodeRecord>.allocate(capacity: 1)
@@ -123,7 +123,7 @@ extension NodeCache {
                 birth: pointer.birth))
         let node = ResidentNode(record)
         record.pointee.checksum = pointer.checksum
-        record.pointee.pins = 1
+        record.pointee.pins.store(1, ordering: .relaxed)
         record.pointee.usage.store(expectation.level > 0 ? 2 : 0, ordering: .relaxed)
         enter(node)
         return node
@@ -131,8 +131,10 @@ extension NodeCache {
 
     func unpin(_ node: ResidentNode) {
         let gone = lock.withLock {
-            node.record.pointee.pins -= 1
-            if node.record.pointee.state == .gone, node.record.pointee.pins == 0 {
+            node.record.pointee.pins.subtract(1, ordering: .relaxed)
+            if node.record.pointee.state == .gone,
+                node.record.pointee.pins.load(ordering: .relaxed) == 0
+            {
                 arena.free(node)
             }
             return evictions()
@@ -156,7 +158,7 @@ extension NodeCache {
             if usage > 0 {
                 node.record.pointee.usage.store(usage - 1, ordering: .relaxed)
                 hand += 1
-            } else if node.record.pointee.pins > 0 {
+            } else if node.record.pointee.pins.load(ordering: .relaxed) > 0 {
                 hand += 1
             } else {
                 takeOut(node)

@@ -34,8 +34,8 @@ struct NodeRecord: ~Copyable {
     var state: State
     /// Dirty: a copy in the next group has taken its place in the tree.
     var isReplaced = false
-    /// Operations that fetched it and are not done.
-    var pins: Int32 = 0
+    /// Operations that fetched it and are not done. Changed under the cache's lock.
+    let pins = Atomic<Int32>(0)
     /// Clean: where it is.
     var address: UInt64
     /// The node's bytes.

@@ -12,7 +12,7 @@ import Testing
 struct TreeThreadTests {
     /// What all threads share. The lock is the volume's tree lock.
     private final class Shared: @unchecked Sendable {
-        let lock = ReadWriteLock()
+        let treeLock = TreeLock()
         let tree: ItemTree
         let ended = Atomic<Bool>(false)
         let lookups = Atomic<Int>(0)
@@ -37,7 +37,7 @@ struct TreeThreadTests {
         while !shared.ended.load(ordering: .relaxed) {
             let number = random.number(below: keyCount)
             let found = try? TreeGround.run { () throws(Pause) in
-                try shared.lock.withLockShared { () throws(Pause) in
+                try shared.treeLock.lock.withLockShared { () throws(Pause) in
                     try key(number).withKey { (key) throws(Pause) in
                         try shared.tree.find(key) {
                             (loadU64($0.baseAddress!, 0), loadU64($0.baseAddress!, 8))
@@ -77,23 +77,21 @@ struct TreeThreadTests {
             }
             thread.start()
         }
+        let committer = Committer(ground, shared.treeLock)
+        group.enter()
+        Thread {
+            while !shared.ended.load(ordering: .relaxed) { committer.commit() }
+            group.leave()
+        }.start()
         var random = SeededRandom(seed: 77)
-        for round in 1...300 as ClosedRange<UInt64> {
+        for round in 1...400 as ClosedRange<UInt64> {
             let number = random.number(below: Self.keyCount)
             let edited = (0..<3).map { (number + $0 * 131) % Self.keyCount }
             try Self.change(edited.map { .put(Self.key($0), Self.bytes($0, round)) }, shared)
-            guard round % 4 == 0 else { continue }
-            if !ground.isCommitting {
-                shared.lock.withLock { ground.close() }
-            } else if !ground.isSealed {
-                ground.seal()
-                try ground.write()
-            } else {
-                shared.lock.withLock { ground.finish() }
-            }
         }
         shared.ended.store(true, ordering: .relaxed)
         group.wait()
+        #expect(committer.failures == 0 && committer.commits > 3)
         #expect(shared.wrong.load(ordering: .relaxed) == 0)
         #expect(shared.lookups.load(ordering: .relaxed) > 100)
         #expect(ground.tree.checkInvariants() == [])
@@ -103,8 +101,38 @@ struct TreeThreadTests {
     }
 
     private static func change(_ changes: [TreeGround.Change], _ shared: Shared) throws {
-        try TreeGround.apply(changes, to: shared.tree, under: shared.lock)
+        try TreeGround.apply(changes, to: shared.tree, under: shared.treeLock.lock)
     }
+}
+
+/// Commits as the volume does: closes and settles under the lock, seals and writes beside operations.
+private final class Committer: @unchecked Sendable {
+    // Sendable: used by one thread, and looked at when that has ended.
+    private let ground: TreeGround
+    private let shared: TreeLock
+    private(set) var commits = 0
+    private(set) var failures = 0
+
+    init(_ ground: TreeGround, _ lock: TreeLock) {
+        self.ground = ground
+        shared = lock
+    }
+
+    func commit() {
+        shared.lock.withLock { ground.close() }
+        ground.seal()
+        do {
+            try ground.write()
+        } catch {
+            failures += 1
+        }
+        shared.lock.withLock { ground.finish() }
+        commits += 1
+    }
+}
+
+private final class TreeLock: Sendable {
+    let lock = ReadWriteLock()
 }
 
 /// A thread of its own: what blocks shall not hold a thread of a pool.
