@@ -49,6 +49,7 @@ bench: build
 	@$(SWIFT) build $(RELEASE) --product cairn-benchmarks
 	@.build/release/cairn-benchmarks library
 	@.build/release/cairn-benchmarks scale
+	@.build/release/cairn-benchmarks tree
 	@scripts/bench $(CAIRN)
 
 MINUTES ?= 20
