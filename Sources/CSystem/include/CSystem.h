@@ -62,5 +62,6 @@ void cairn_release_heap(void); /* malloc_trim(0) */
 
 #include "CSystemFUSE.h"
 #include "CSystemIO.h"
+#include "CSystemMemory.h"
 
 #endif
