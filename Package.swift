@@ -86,6 +86,7 @@ let package = Package(
         room(
             "CairnTestSupport", on: ["CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
             path: "Tests/CairnTestSupport"),
+        proof("CairnBaseTests", of: ["CairnBase", "CSystem"]),
         proof(
             "CairnIOTests",
             of: ["CairnIO", "CairnBase", "CairnTestSupport", "CTestCalls", "CLiburing"]),

@@ -60,6 +60,13 @@ void cairn_unmap(void *address, size_t size);
 void cairn_zero_pages(void *address, size_t size);
 void cairn_release_heap(void); /* malloc_trim(0) */
 
+/* -- Checksums ------------------------------------------------------------------------ */
+
+/* CRC32C of the bytes, going on from that of what stands before them (0: nothing does). */
+uint32_t cairn_crc32c(uint32_t checksum, const void *bytes, size_t size);
+/* The same without the processor's instruction, for machines that lack it. */
+uint32_t cairn_crc32c_by_tables(uint32_t checksum, const void *bytes, size_t size);
+
 #include "CSystemFUSE.h"
 #include "CSystemIO.h"
 #include "CSystemMemory.h"
