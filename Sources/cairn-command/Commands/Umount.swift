@@ -57,7 +57,7 @@ extension Unmounting {
         let isLast = try MountTable.read().count { $0.connection == mount.connection } == 1
         let entry = StateEntry.find(for: mount)
         if how == .lazy { return try attempt(path, lazily: true) }
-        let daemon = entry.flatMap { LivingDaemon(entry: $0, of: mount) }
+        var daemon = entry.flatMap { LivingDaemon(entry: $0, of: mount) }
         if how == .force {
             try abort(mount)
             // If that did not unmount it, then it is in use.
@@ -65,10 +65,14 @@ extension Unmounting {
                 try attempt(path, lazily: true)
             }
         } else {
-            if let daemon, !daemon.willTellOfEnd() {
-                throw Failure(
-                    printable(path), "its daemon (\(daemon.pid)) does not answer",
-                    wayOut: "cairn umount -f ends it; what is not durable is lost")
+            if let asked = daemon, !asked.willTellOfEnd() {
+                // One that was killed listens until the last of its threads and memory is gone.
+                guard asked.isGoneSoon() else {
+                    throw Failure(
+                        printable(path), "its daemon (\(asked.pid)) does not answer",
+                        wayOut: "cairn umount -f ends it; what is not durable is lost")
+                }
+                daemon = nil
             }
             // Without a daemon there is nothing left that could be lost.
             try attempt(path, lazily: daemon == nil && entry != nil)
@@ -129,7 +133,7 @@ private final class LivingDaemon {
     private let log: FilePath
     var pid: Int32 { client.pid }
 
-    /// How long `umount -f` lets a daemon end by itself.
+    /// How long one that ends may take, by itself at `umount -f` or because it was killed.
     private static var graceMilliseconds: Int32 { 5000 }
 
     /// Nil: nobody listens on the entry's socket, or somebody else than who mounted. Root looks
@@ -177,10 +181,13 @@ private final class LivingDaemon {
 
     /// Its connection is aborted: it ends by itself, or is killed.
     func end() {
-        if isGone(withinMilliseconds: LivingDaemon.graceMilliseconds) { return }
+        if isGoneSoon() { return }
         _ = cairn_host_signal_process(process, SIGKILL)
         _ = isGone(withinMilliseconds: -1)
     }
+
+    /// It is gone, or goes within the time that one that ends may take.
+    func isGoneSoon() -> Bool { isGone(withinMilliseconds: LivingDaemon.graceMilliseconds) }
 
     private func isGone(withinMilliseconds timeout: Int32) -> Bool {
         var end = pollfd(fd: process, events: Int16(POLLIN), revents: 0)
