@@ -69,5 +69,6 @@ uint32_t cairn_crc32c_by_tables(uint32_t checksum, const void *bytes, size_t siz
 
 #include "CSystemFUSE.h"
 #include "CSystemIO.h"
+#include "CSystemMemory.h"
 
 #endif

@@ -1,0 +1,19 @@
+/* Memory that is a file without a name, so that it can be mapped more than once: what the page
+   cache's pages stand in. Every function gives a negative errno where it fails. */
+#ifndef CSYSTEM_MEMORY_H
+#define CSYSTEM_MEMORY_H
+
+#include <features.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* memfd_create(2), closed on exec, and ftruncate(2). Gives the descriptor. */
+int32_t cairn_memory_file(const char *name, uint64_t size);
+
+/* mmap(2) of its first `size` bytes, shared, readable and writable. NULL where that fails. */
+void *cairn_map_shared(int32_t descriptor, size_t size);
+
+/* Takes memory out of the file; it reads as zeros from then on. */
+int32_t cairn_memory_file_punch(int32_t descriptor, uint64_t offset, uint64_t length);
+
+#endif

@@ -1,0 +1,27 @@
+#include "CSystem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int32_t cairn_memory_file(const char *name, uint64_t size) {
+    int descriptor = memfd_create(name, MFD_CLOEXEC);
+    if (descriptor < 0) return -errno;
+    if (ftruncate(descriptor, (off_t)size) != 0) {
+        int error = errno;
+        close(descriptor);
+        return -error;
+    }
+    return descriptor;
+}
+
+void *cairn_map_shared(int32_t descriptor, size_t size) {
+    void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    return base == MAP_FAILED ? NULL : base;
+}
+
+int32_t cairn_memory_file_punch(int32_t descriptor, uint64_t offset, uint64_t length) {
+    int flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    return fallocate(descriptor, flags, (off_t)offset, (off_t)length) == 0 ? 0 : -errno;
+}
