@@ -92,7 +92,13 @@ let package = Package(
         proof(
             "CairnIOTests",
             of: ["CairnIO", "CairnBase", "CairnTestSupport", "CTestCalls", "CLiburing"]),
-        proof("CairnCacheTests", of: ["CairnCache", "CairnIO", "CairnBase", "CairnTestSupport"]),
+        // Files of fixed extents through the page cache: its test bench.
+        room(
+            "CairnPlainFiles", on: ["CairnCache", "CairnIO", "CairnBase"],
+            path: "Tests/CairnPlainFiles"),
+        proof(
+            "CairnCacheTests",
+            of: ["CairnCache", "CairnPlainFiles", "CairnIO", "CairnBase", "CairnTestSupport"]),
         proof(
             "CairnDiskTests",
             of: [
