@@ -14,7 +14,7 @@ HELPERS := mount.cairn mount.fuse.cairn
 MAN1 := man/cairn.1
 MAN8 := $(wildcard man/*.8)
 
-.PHONY: help run build test lint format bench soak install uninstall clean
+.PHONY: help run build test lint format bench soak sanitize install uninstall clean
 
 help:
 	@echo "make run        build, mount a filesystem in memory, unmount on Ctrl-C"
@@ -22,6 +22,7 @@ help:
 	@echo "make build      build the command: $(CAIRN)"
 	@echo "make bench      measure the library, mounts, tmpfs, bindfs and this directory"
 	@echo "make soak       hunt under load for about MINUTES=20; HUNTS='stress leaks' chooses"
+	@echo "make sanitize   run swift test under the sanitizers; SANITIZERS=thread chooses"
 	@echo "make lint       check the layout of the code"
 	@echo "make install    install below PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)"
 	@echo "make uninstall  take that away"
@@ -56,6 +57,11 @@ MINUTES ?= 20
 HUNTS ?=
 soak: build
 	@scripts/soak $(CAIRN) -m $(MINUTES) $(HUNTS)
+
+SANITIZERS ?= thread address
+sanitize:
+	@scripts/setup test
+	@scripts/sanitize $(SANITIZERS)
 
 install: build
 	install -D -m 755 $(CAIRN) $(DESTDIR)$(PREFIX)/bin/cairn

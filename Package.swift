@@ -72,7 +72,9 @@ let package = Package(
             "Cairn",
             on: ["CairnFUSE", "CairnProc", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
         // Floor 7
-        program("cairn-command", on: ["Cairn", "CSystem", "CHost"]),
+        program(
+            "cairn-command",
+            on: ["Cairn", "CairnDisk", "CairnIO", "CSystem", "CHost"]),
         // Figures beside peers: `make bench`.
         program(
             "cairn-benchmarks", on: ["Cairn", "CairnDisk", "CairnIO", "CairnBase", "CSystem"],
@@ -86,7 +88,11 @@ let package = Package(
         // Proof
         shim("CTestCalls", path: "Tests/CTestCalls"),
         room(
-            "CairnTestSupport", on: ["CairnRAM", "CairnTree", "CairnVFS", "CairnBase"],
+            "CairnTestSupport",
+            on: [
+                "CairnDisk", "CairnRAM", "CairnTree", "CairnVFS", "CairnCache", "CairnIO",
+                "CairnBase",
+            ],
             path: "Tests/CairnTestSupport"),
         proof("CairnBaseTests", of: ["CairnBase", "CSystem"]),
         proof(

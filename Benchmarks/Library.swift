@@ -109,11 +109,16 @@ struct LibraryContest {
         ]
     }
 
-    /// One call of the library, so often: for a profiler. "threads": two threads that call stat.
+    /// One call of the library, so often: for a profiler. "threads": two threads that call stat;
+    /// "creators": that create and unlink; "two": only what is said of two threads.
     func profile(_ wanted: String, _ count: Int) throws -> Bool {
-        if wanted == "threads" {
+        if wanted == "two" {
+            try runThreads()
+            return true
+        }
+        if let index = ["threads": 0, "creators": 2][wanted] {
             let works = try threadWorks()
-            _ = timeThreads([{ works[0].2(0, count) }, { works[0].2(1, count) }])
+            _ = timeThreads([{ works[index].2(0, count) }, { works[index].2(1, count) }])
             return true
         }
         guard let (_, library, _) = try contests().first(where: { $0.0.hasPrefix(wanted) }) else {
@@ -140,10 +145,14 @@ struct LibraryContest {
         try runThreads()
     }
 
-    /// What threads do, each in a directory of its own.
+    /// What threads do, each in a directory of its own. A third thread's directory is in a tree of
+    /// its own, which shares nothing with that of the others.
     private func threadWorks() throws -> [(String, Int, @Sendable (Int, Int) -> Void)] {
-        let process = process
-        for index in 0..<2 {
+        let vfs = VFS()
+        let other = try Process(
+            in: Namespace(vfs: vfs, root: try RAMFileSystemType.open(in: vfs)))
+        let processes = [process, process, other]
+        for (index, process) in processes.enumerated() {
             try? process.makeDirectory(Path("/thread\(index)"))
             let file = try process.open(Path("/thread\(index)/file"), [.create, .readWrite])
             let block = [UInt8](repeating: 1, count: 4096)
@@ -154,6 +163,7 @@ struct LibraryContest {
             (
                 "stat", 2_000_000,
                 { index, count in
+                    let process = processes[index]
                     let path = Path("/thread\(index)/file")
                     for _ in 0..<count { _ = try? process.stat(path) }
                 }
@@ -161,6 +171,7 @@ struct LibraryContest {
             (
                 "pread 4 KiB", 2_000_000,
                 { index, count in
+                    let process = processes[index]
                     let buffer = UnsafeMutableRawBufferPointer.allocate(
                         byteCount: 4096, alignment: 4096)
                     defer { buffer.deallocate() }
@@ -173,6 +184,7 @@ struct LibraryContest {
             (
                 "create + unlink", 200_000,
                 { index, count in
+                    let process = processes[index]
                     let path = Path("/thread\(index)/new")
                     for _ in 0..<count {
                         if let file = try? process.open(path, [.create, .writeOnly]) {
@@ -185,27 +197,33 @@ struct LibraryContest {
         ]
     }
 
-    /// Two threads on different files beside one: calls a second, as a ratio.
+    /// Two threads on different files beside one: calls a second, as a ratio; and what the machine
+    /// gives two threads that share nothing.
     private func runThreads() throws {
         var rows: [Row] = []
         for (name, count, work) in try threadWorks() {
-            var ratios: [Double] = []
+            var shared: [Double] = []
+            var apart: [Double] = []
             for _ in 0..<7 {
                 let one = timeThreads([{ work(0, count) }])
                 let two = timeThreads([{ work(0, count) }, { work(1, count) }])
-                ratios.append(2 * Double(one) / Double(two))
+                let twoApart = timeThreads([{ work(0, count) }, { work(2, count) }])
+                shared.append(2 * Double(one) / Double(two))
+                apart.append(2 * Double(one) / Double(twoApart))
             }
-            let ratio = Timing(rounds: ratios)
-            rows.append(
-                Row(
-                    name: name,
-                    figures: [
-                        fixed(ratio.nanoseconds, 2) + "×",
-                        "\(fixed(ratio.spread.low, 2))–\(fixed(ratio.spread.high, 2))",
-                    ]))
+            rows.append(Row(name: name, figures: [shared, apart].flatMap(ratioFigures)))
         }
         printTable(
-            "Library, two threads on different files beside one", ["call", "ratio", "range"], rows)
+            "Library, two threads on different files beside one",
+            ["call", "ratio", "range", "in trees apart", "range"], rows)
+    }
+
+    private func ratioFigures(_ ratios: [Double]) -> [String] {
+        let ratio = Timing(rounds: ratios)
+        return [
+            fixed(ratio.nanoseconds, 2) + "×",
+            "\(fixed(ratio.spread.low, 2))–\(fixed(ratio.spread.high, 2))",
+        ]
     }
 }
 

@@ -12,7 +12,7 @@
 //
 // An entry can say that there is nothing (object 0): a negative dentry.
 
-import Glibc
+public import Glibc
 public import Synchronization
 
 public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
@@ -30,8 +30,7 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
     @usableFromInline typealias Bucket = Atomic<UInt>
     @usableFromInline let buckets: UnsafeMutablePointer<Bucket>
     @usableFromInline let mask: Int
-    private let stripes: StripedLocks
-    private let entryCount = Atomic<Int>(0)
+    @usableFromInline let stripes: StripedLocks
     private let evicted = Atomic<Int>(0)
     private let hand = Atomic<Int>(0)
     /// The most entries that it keeps; Int.max: it never evicts.
@@ -43,7 +42,7 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
         while size < expected { size *= 2 }
         mask = size - 1
         self.limit = limit
-        stripes = StripedLocks(count: min(size, 256))
+        stripes = StripedLocks(count: min(size, 256), limit: limit)
         // Atomic<UInt> is a UInt that is stored raw: zeroed memory is an array of zeros.
         guard let memory = calloc(size, MemoryLayout<UInt>.stride) else {
             preconditionFailure("no memory for a table of \(size) buckets")
@@ -63,10 +62,12 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
         free(buckets)
     }
 
-    public var count: Int { entryCount.load(ordering: .relaxed) }
+    /// How many entries there are; of a large table, nearly (StripedLocks says why).
+    @inlinable public var count: Int { stripes.total.load(ordering: .relaxed) }
     public var evictions: Int { evicted.load(ordering: .relaxed) }
 
-    private func bucketIndex(owner: UInt64, hash: UInt64) -> Int {
+    @inlinable
+    func bucketIndex(owner: UInt64, hash: UInt64) -> Int {
         reader.bucketIndex(owner: owner, hash: hash)
     }
 
@@ -78,6 +79,12 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
         // Sendable: the buckets are atomics.
         @usableFromInline let buckets: UnsafeMutablePointer<Bucket>
         @usableFromInline let mask: Int
+
+        @usableFromInline
+        init(buckets: UnsafeMutablePointer<Bucket>, mask: Int) {
+            self.buckets = buckets
+            self.mask = mask
+        }
 
         @inlinable @inline(__always)
         func bucketIndex(owner: UInt64, hash: UInt64) -> Int {
@@ -101,17 +108,19 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
         }
     }
 
-    public var reader: Reader { Reader(buckets: buckets, mask: mask) }
+    @inlinable public var reader: Reader { Reader(buckets: buckets, mask: mask) }
 
     /// To be called in an epoch section.
+    @inlinable
     public func find(owner: UInt64, _ name: Name) -> Found {
         reader.find(owner: owner, name)
     }
 
-    // MARK: Writing
+    // MARK: Writing. Inlinable, because generic code of another module looks types up as it runs.
 
     /// Enters the object (nil: there is nothing) in place of what stood there, if `condition`,
     /// asked under the key's lock, agrees.
+    @inlinable
     public func insert(
         owner: UInt64, _ name: Name, _ object: Object?, if condition: () -> Bool
     ) {
@@ -126,8 +135,8 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
                 record.next.pointee.store(
                     buckets[index].load(ordering: .relaxed), ordering: .relaxed)
                 buckets[index].store(record.bits, ordering: .sequentiallyConsistent)
-                if wasThere { return false }
-                return entryCount.add(1, ordering: .relaxed).newValue > limit
+                if !wasThere { stripes.count(1, at: index) }
+                return !wasThere && count > limit
             }
         }
         if isOver {
@@ -135,13 +144,13 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
         }
     }
 
-    @discardableResult
+    @inlinable @discardableResult
     public func remove(owner: UInt64, _ name: Name) -> Bool {
         let index = bucketIndex(owner: owner, hash: name.hash)
         return Epoch.section {
             stripes.withLock(index) {
                 guard unlink(owner: owner, name, at: index) else { return false }
-                entryCount.subtract(1, ordering: .relaxed)
+                stripes.count(-1, at: index)
                 return true
             }
         }
@@ -171,7 +180,8 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
 
     // MARK: Under a stripe's lock
 
-    private func unlink(owner: UInt64, _ name: Name, at index: Int) -> Bool {
+    @inlinable
+    func unlink(owner: UInt64, _ name: Name, at index: Int) -> Bool {
         var link = buckets + index
         while let record = Record<Object>(link.pointee.load(ordering: .relaxed)) {
             if record.matches(owner: owner, name) {
@@ -183,7 +193,8 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
         return false
     }
 
-    private func take(_ record: Record<Object>, outOf link: UnsafeMutablePointer<Bucket>) {
+    @inlinable
+    func take(_ record: Record<Object>, outOf link: UnsafeMutablePointer<Bucket>) {
         link.pointee.store(
             record.next.pointee.load(ordering: .relaxed), ordering: .sequentiallyConsistent)
         Epoch.retire(
@@ -191,21 +202,27 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
             object: record.object.map { Unmanaged<AnyObject>.fromOpaque($0.toOpaque()) })
     }
 
-    private func sweep(_ index: Int, _ shouldGo: (Record<Object>) -> Bool) {
+    /// Gives how many went.
+    @discardableResult
+    private func sweep(_ index: Int, _ shouldGo: (Record<Object>) -> Bool) -> Int {
+        var gone = 0
         var link = buckets + index
         while let record = Record<Object>(link.pointee.load(ordering: .relaxed)) {
             if shouldGo(record) {
                 take(record, outOf: link)
-                entryCount.subtract(1, ordering: .relaxed)
+                gone += 1
             } else {
                 link = record.next
             }
         }
+        stripes.count(-gone, at: index)
+        return gone
     }
 
     // MARK: Eviction
 
-    private func evict() {
+    @usableFromInline @inline(never)
+    func evict() {
         // A little below the limit, so that not every insertion evicts.
         let goal = limit - limit / 64
         var visited = 0
@@ -218,13 +235,11 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
     private func evictFromNextBucket() {
         let index = hand.add(1, ordering: .relaxed).oldValue & mask
         guard buckets[index].load(ordering: .relaxed) != 0 else { return }
-        let before = count
-        Epoch.section {
+        let gone = Epoch.section {
             stripes.withLock(index) {
                 sweep(index) { !$0.takeMark() }
             }
         }
-        let gone = before - count
         if gone > 0 { evicted.add(gone, ordering: .relaxed) }
     }
 }
@@ -241,6 +256,7 @@ struct Record<Object: AnyObject> {
         self.base = base
     }
 
+    @inlinable
     init(owner: UInt64, _ name: Name, _ object: Unmanaged<Object>?) {
         guard let memory = malloc(40 + name.count) else {
             preconditionFailure("no memory for a table entry")
@@ -299,14 +315,21 @@ struct Record<Object: AnyObject> {
     }
 }
 
-/// Locks that many things share by index, each on a cache line of its own.
+/// Locks that many things share by index, each on a cache line of its own, and how many things there
+/// are. A stripe counts on its own line, under its lock, and adds to the total only when its share
+/// has changed by `slack`, so that threads do not meet there.
+@usableFromInline
 final class StripedLocks: @unchecked Sendable {
-    // Sendable: the locks are atomics.
-    private let memory: UnsafeMutableRawPointer
-    private let mask: Int
+    // Sendable: the locks are atomics, and guard what stands beside them.
+    @usableFromInline let memory: UnsafeMutableRawPointer
+    @usableFromInline let mask: Int
+    @usableFromInline let slack: Int
+    @usableFromInline let total = Atomic<Int>(0)
 
-    /// `count`: a power of two.
-    init(count: Int) {
+    /// `count`: a power of two. `limit`: about how many things there may be, of which the total may be
+    /// wrong by a sixteenth.
+    init(count: Int, limit: Int) {
+        slack = max(1, min(limit / (16 * count), 64))
         guard let memory = aligned_alloc(64, count * 64) else {
             preconditionFailure("no memory for locks")
         }
@@ -315,12 +338,24 @@ final class StripedLocks: @unchecked Sendable {
         for index in 0..<count {
             (memory + index * 64).bindMemory(to: Lock.self, capacity: 1)
                 .initialize(to: Lock())
+            (memory + index * 64).storeBytes(of: 0, toByteOffset: 8, as: Int.self)
         }
     }
 
     deinit { free(memory) }
 
+    @inlinable
     func withLock<Value>(_ index: Int, _ body: () -> Value) -> Value {
         (memory + (index & mask) * 64).assumingMemoryBound(to: Lock.self).pointee.withLock(body)
+    }
+
+    /// So many more. The caller holds the lock of the index.
+    @inlinable
+    func count(_ change: Int, at index: Int) {
+        let share = (memory + (index & mask) * 64 + 8).assumingMemoryBound(to: Int.self)
+        share.pointee &+= change
+        guard abs(share.pointee) >= slack else { return }
+        total.add(share.pointee, ordering: .relaxed)
+        share.pointee = 0
     }
 }

@@ -73,8 +73,12 @@ enum SlotRegistry {
 
     fileprivate static var all: [Entry] { lock.withLock { entries } }
 
+    /// Without the lock, which every thread would contend for: the slot has it, too.
     fileprivate static func belongings(of slot: ThreadSlot) -> ThreadBelongings {
-        lock.withLock { entries[slot.index].belongings }
+        guard let address = slot.base.pointee.belongings else {
+            preconditionFailure("a slot that was not registered")
+        }
+        return Unmanaged<ThreadBelongings>.fromOpaque(address).takeUnretainedValue()
     }
 
     @usableFromInline @inline(never)
@@ -109,7 +113,9 @@ enum SlotRegistry {
             base.pointee.is_taken = 1
             base.pointee.index = Int64(entries.count)
             let slot = ThreadSlot(base)
-            entries.append(Entry(slot: slot, belongings: ThreadBelongings()))
+            let belongings = ThreadBelongings()
+            base.pointee.belongings = Unmanaged.passUnretained(belongings).toOpaque()
+            entries.append(Entry(slot: slot, belongings: belongings))
             return slot
         }
         cairn_set_thread_slot(slot.base)

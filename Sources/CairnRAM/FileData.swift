@@ -21,6 +21,9 @@ struct FileData {
     /// Bytes that chunks take.
     private(set) var held = 0
 
+    /// Nothing is held at all.
+    var isEmpty: Bool { root == 0 }
+
     static var chunkBits: UInt64 { 16 }
     static var chunkSize: Int { 1 << 16 }
     static var fanoutBits: UInt64 { 6 }

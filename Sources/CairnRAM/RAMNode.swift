@@ -11,7 +11,7 @@ import CairnVFS
 class RAMNode: TreeNode, @unchecked Sendable {
     /// Not counted, as all threads would contend for the count: the store has it, the tree the
     /// store, and this node the tree.
-    unowned(unsafe) final let space: RAMSpace
+    private final let borrowedSpace: Unmanaged<RAMSpace>
     /// Nil where there are none.
     final var extendedAttributes: AttributeTable?
     /// Counted in `space.nodes`, from `.create` to `.free`. Further names of a file count there too,
@@ -19,23 +19,28 @@ class RAMNode: TreeNode, @unchecked Sendable {
     final var isCounted = false
 
     init(_ attributes: Attributes, parent: UInt64 = 0, in tree: TreeFileSystem, _ space: RAMSpace) {
-        self.space = space
+        borrowedSpace = .passUnretained(space)
         super.init(attributes, parent: parent, hasNoLists: true, in: tree)
     }
 
     deinit { releaseCommonStorage() }
+
+    @inline(__always)
+    final func withSpace(_ body: (RAMSpace) -> Void) {
+        borrowedSpace._withUnsafeGuaranteedRef(body)
+    }
 
     /// Gives back what the node holds. May be called more than once.
     func releaseStorage() { releaseCommonStorage() }
 
     private func releaseCommonStorage() {
         if let attributes = extendedAttributes {
-            space.bytes.give(attributes.size)
+            withSpace { $0.bytes.give(attributes.size) }
             extendedAttributes = nil
         }
         if isCounted {
             isCounted = false
-            space.nodes.give(1)
+            withSpace { $0.nodes.give(1) }
         }
     }
 }
@@ -48,11 +53,16 @@ final class RAMFile: RAMNode, @unchecked Sendable {
     var blocks: UInt64 { UInt64(data.held + 511) / 512 }
 
     override func releaseStorage() {
-        data.removeAll(in: space)
+        removeData()
         super.releaseStorage()
     }
 
-    deinit { data.removeAll(in: space) }
+    deinit { removeData() }
+
+    @inline(__always)
+    private func removeData() {
+        if !data.isEmpty { withSpace { data.removeAll(in: $0) } }
+    }
 }
 
 final class RAMDirectory: RAMNode, @unchecked Sendable {
@@ -62,11 +72,11 @@ final class RAMDirectory: RAMNode, @unchecked Sendable {
     var directorySize: UInt64 { UInt64(entries.count) * 20 }
 
     override func releaseStorage() {
-        entries.removeAll(in: space.arena)
+        withSpace { entries.removeAll(in: $0.arena) }
         super.releaseStorage()
     }
 
-    deinit { entries.removeAll(in: space.arena) }
+    deinit { withSpace { entries.removeAll(in: $0.arena) } }
 }
 
 /// Extended attributes of one node, in the order in which they were first set.

@@ -14,6 +14,10 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
     // before any other call.
 
     let space: RAMSpace
+    // What `space` has, one step from here: what is two steps away would be counted.
+    private let arena: ChunkArena
+    private let bytes: SpaceAccount
+    private let nodes: SpaceAccount
     private unowned(unsafe) var tree: TreeFileSystem?
     private let rootAttributes: Attributes
     private let options: String
@@ -28,6 +32,9 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
     ) {
         self.acceptsLateWrites = acceptsLateWrites
         space = RAMSpace(byteLimit: byteLimit, nodeLimit: nodeLimit)
+        arena = space.arena
+        bytes = space.bytes
+        nodes = space.nodes
         var attributes = root
         attributes.number = RAMStore.rootNumber
         attributes.kind = .directory
@@ -55,7 +62,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
     /// Only the root is ever asked for, and once: all other nodes stay with the tree.
     public func load(_ number: UInt64) throws(Pause) -> TreeNode {
         guard number == rootNumber, let tree else { throw .failed(.ESTALE) }
-        guard space.nodes.take(1) else { throw .failed(.ENOSPC) }
+        guard nodes.take(1) else { throw .failed(.ENOSPC) }
         let root = RAMDirectory(rootAttributes, parent: number, in: tree, space)
         root.isCounted = true
         return root
@@ -167,14 +174,14 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
     public func apply(_ change: borrowing Change) throws(Pause) {
         let edits = change.edits
         let cost = try cost(of: edits)
-        guard cost.nodes == 0 || space.nodes.take(cost.nodes) else { throw .failed(.ENOSPC) }
-        guard cost.bytes == 0 || space.bytes.take(cost.bytes) else {
-            space.nodes.give(cost.nodes)
+        guard cost.nodes == 0 || nodes.take(cost.nodes) else { throw .failed(.ENOSPC) }
+        guard cost.bytes == 0 || bytes.take(cost.bytes) else {
+            nodes.give(cost.nodes)
             throw .failed(.ENOSPC)
         }
         guard makeRoom(for: edits) else {
-            space.nodes.give(cost.nodes)
-            space.bytes.give(cost.bytes)
+            nodes.give(cost.nodes)
+            bytes.give(cost.bytes)
             throw .failed(.ENOSPC)
         }
         for edit in edits {
@@ -188,7 +195,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
         for edit in edits {
             guard case .insert(let name, let edited, _) = edit else { continue }
             let directory = RAMStore.directory(edited.node)
-            if !directory.entries.makeRoom(for: name, in: space.arena) { return false }
+            if !directory.entries.makeRoom(for: name, in: arena) { return false }
         }
         return true
     }
@@ -225,7 +232,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             case .reserve(let node, let offset, let length):
                 let data = RAMStore.file(node.node).data
                 // Without this, counting what no machine has would take for ever.
-                guard length <= UInt64(data.held) + UInt64(min(space.bytes.left, machineMemory))
+                guard length <= UInt64(data.held) + UInt64(min(bytes.left, machineMemory))
                 else { throw .failed(.ENOSPC) }
                 cost.bytes += data.cost(of: offset..<offset + length)
             default:
@@ -247,7 +254,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             if !target.isEmpty { createTarget(target, of: RAMStore.file(node.node)) }
         case .attributes(let node, let attributes):
             let gained = weightGained(node.node, attributes)
-            if gained < 0 { space.nodes.give(-gained) }
+            if gained < 0 { nodes.give(-gained) }
             guard node.node.kind == .regular, attributes.size < node.node.stored.size else {
                 return
             }
@@ -256,7 +263,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             file.noteOccupancy(blocks: file.blocks)
         case .insert(let name, let directory, let node):
             let directory = RAMStore.directory(directory.node)
-            directory.entries.insert(name, to: node.node, in: space.arena)
+            directory.entries.insert(name, to: node.node, in: arena)
             directory.noteOccupancy(blocks: 0, directorySize: directory.directorySize)
         case .replace(let name, let directory, let node):
             guard let record = RAMStore.directory(directory.node).entries.find(name) else {
@@ -265,7 +272,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             record.lead(to: node.node)
         case .remove(let name, let directory):
             let directory = RAMStore.directory(directory.node)
-            directory.entries.remove(name, in: space.arena)
+            directory.entries.remove(name, in: arena)
             directory.noteOccupancy(blocks: 0, directorySize: directory.directorySize)
         case .extendedAttribute(let name, let node, let value):
             setAttribute(name, of: RAMStore.node(node.node), to: value)
@@ -311,10 +318,10 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
         let before = table.size
         if let value {
             table.set(name, to: value)
-            space.bytes.give(before + AttributeTable.size(name, value) - table.size)
+            bytes.give(before + AttributeTable.size(name, value) - table.size)
         } else {
             table.remove(name)
-            space.bytes.give(before - table.size)
+            bytes.give(before - table.size)
         }
         node.extendedAttributes = table.items.isEmpty ? nil : table
     }
@@ -323,7 +330,7 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
     /// stays, unseen, and the rest is given back.
     private func reserve(_ range: Range<UInt64>, of file: RAMFile) {
         if !file.data.reserve(range, in: space) {
-            space.bytes.give(file.data.cost(of: range))
+            bytes.give(file.data.cost(of: range))
         }
         file.noteOccupancy(blocks: file.blocks)
     }
@@ -342,11 +349,11 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
 
     public func statistics() throws(Pause) -> FileSystemStatistics {
         let size = UInt64(RAMStore.blockSize)
-        let free = UInt64(space.bytes.left) / size
+        let free = UInt64(bytes.left) / size
         return FileSystemStatistics(
             blockSize: RAMStore.blockSize,
-            totalBlocks: UInt64(space.bytes.limit) / size, freeBlocks: free, availableBlocks: free,
-            totalNodes: UInt64(space.nodes.limit), freeNodes: UInt64(space.nodes.left))
+            totalBlocks: UInt64(bytes.limit) / size, freeBlocks: free, availableBlocks: free,
+            totalNodes: UInt64(nodes.limit), freeNodes: UInt64(nodes.left))
     }
 
     public func sync(_ node: TreeNode?, dataOnly: Bool) throws(Pause) {}

@@ -56,8 +56,9 @@ final class SpaceAccount: @unchecked Sendable {
         stripes.deallocate()
     }
 
-    /// Takes `amount` if there is that much.
-    @inline(__always)
+    /// Takes `amount` if there is that much. Not inlined, nor is `give`: a caller that touched the
+    /// stripes itself would count a reference to keep them.
+    @inline(never)
     func take(_ amount: Int) -> Bool {
         let stripe = stripes + stripeOfThisThread()
         var left = stripe.pointee.left.load(ordering: .relaxed)
@@ -70,7 +71,7 @@ final class SpaceAccount: @unchecked Sendable {
         return takeFromPool(amount, stripe)
     }
 
-    @inline(__always)
+    @inline(never)
     func give(_ amount: Int) {
         let stripe = stripes + stripeOfThisThread()
         let left = stripe.pointee.left.add(amount, ordering: .relaxed).newValue

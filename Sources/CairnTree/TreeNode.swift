@@ -21,8 +21,10 @@ import Synchronization
 open class TreeNode: Inode, @unchecked Sendable {
     // Sendable: guarded by `lock`, atomic, or immutable.
 
-    /// `fileSystem`, as what it is (see TreeFileSystem+Store.swift).
-    final let tree: TreeFileSystem
+    /// `fileSystem`, as what it is (see TreeFileSystem+Store.swift). No field of its own, which would
+    /// be counted for each node.
+    @inline(__always)
+    final var tree: TreeFileSystem { unsafeDowncast(fileSystem, to: TreeFileSystem.self) }
     public final let lock = ReadWriteLock()
 
     /// What is out of the ordinary about the node.
@@ -52,7 +54,6 @@ open class TreeNode: Inode, @unchecked Sendable {
         _ attributes: Attributes, parent: UInt64 = 0, hasNoLists: Bool = false,
         in tree: TreeFileSystem
     ) {
-        self.tree = tree
         stored = attributes
         condition = hasNoLists ? .listsAreKnown : []
         parentNumber = Atomic(parent)

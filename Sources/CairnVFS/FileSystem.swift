@@ -184,6 +184,20 @@ public protocol FileSystemType: Sendable {
     func open(
         source: String, options: inout MountOptionList, in vfs: VFS
     ) throws(MountFailure) -> FileSystem
+
+    /// The same for a mount that may be read-only: nothing of the source is changed then. By default
+    /// that makes no difference.
+    func open(
+        source: String, isReadOnly: Bool, options: inout MountOptionList, in vfs: VFS
+    ) throws(MountFailure) -> FileSystem
+}
+
+extension FileSystemType {
+    public func open(
+        source: String, isReadOnly: Bool, options: inout MountOptionList, in vfs: VFS
+    ) throws(MountFailure) -> FileSystem {
+        try open(source: source, options: &options, in: vfs)
+    }
 }
 
 /// Why a filesystem cannot be mounted, for people: `WHAT: WHY`, and what Linux would answer.

@@ -51,7 +51,7 @@ open class Inode: @unchecked Sendable {
     var attachmentStorage: InodeAttachment?
 
     public init(number: UInt64, kind: FileKind, fileSystem: FileSystem) {
-        self.identity = Inode.nextIdentity.add(1, ordering: .relaxed).newValue
+        self.identity = Identity.next()
         self.number = number
         self.kind = kind
         self.fileSystem = fileSystem
@@ -65,8 +65,6 @@ open class Inode: @unchecked Sendable {
             Place.release(place)
         }
     }
-
-    private static let nextIdentity = Atomic<UInt64>(0)
 
     @inlinable public final var isDirectory: Bool { kind == .directory }
 

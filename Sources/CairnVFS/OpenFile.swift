@@ -111,7 +111,7 @@ public final class OpenFile: @unchecked Sendable {
         self.location = location
         self.inode = location.inode
         self.mount = .passUnretained(location.mount)
-        self.identity = OpenFile.nextIdentity.add(1, ordering: .relaxed).newValue
+        self.identity = Identity.next()
         self.isPathOnly = flags.contains(.path)
         self.accessMode = isPathOnly ? 0 : flags.accessMode
         self.canRead = !isPathOnly && accessMode != 1 && rights.contains(.read)
@@ -143,8 +143,6 @@ public final class OpenFile: @unchecked Sendable {
         self.origin = whole
         self.statusBits = Atomic(0)
     }
-
-    private static let nextIdentity = Atomic<UInt64>(0)
 
     /// The description that has the offset and the flags.
     var shared: OpenFile { origin ?? self }

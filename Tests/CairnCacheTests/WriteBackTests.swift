@@ -4,6 +4,7 @@ import CairnBase
 import CairnIO
 import CairnPlainFiles
 import CairnTestSupport
+import Synchronization
 import Testing
 
 @testable import CairnCache
@@ -113,14 +114,14 @@ private let second: UInt64 = 1_000_000_000
         }
         #expect(pauses > 1)
         let stopped = try #require(try write(file, 4, at: page * 4096))
-        var isOver = false
-        nonisolated(unsafe) let over = { isOver = true }
-        stopped.whenFinished { _ in over() }
+        let isOver = Atomic<Bool>(false)
+        stopped.whenFinished { _ in isOver.store(true, ordering: .relaxed) }
         #expect(!bench.timers.advanceToNext())
-        #expect(!isOver)
+        let isOverTooEarly = isOver.load(ordering: .relaxed)
+        #expect(!isOverTooEarly)
         let snapshot = try #require(file.pages.snapshotDirty(limit: 512))
         snapshot.markFlushed()
-        #expect(isOver)
+        try finish(stopped)
         #expect(try write(file, 4, at: page * 4096) == nil)
         let rest = try #require(file.pages.snapshotDirty())
         rest.markFlushed()

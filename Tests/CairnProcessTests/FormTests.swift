@@ -106,6 +106,21 @@ import Testing
         return String(decoding: buffer[..<count], as: UTF8.self)
     }
 
+    /// V6, V16: an open that waits when it has made its file does not meet it as somebody else's.
+    @Test func anOpenThatWaitsHasMadeItsFile() throws {
+        held.letGo()
+        held.holdOpens()
+        let opened = Atomic<Int>(0)
+        p.submitOpen("/held/made", [.create, .exclusive, .readWrite]) { result in
+            if case .success = result { opened.add(1, ordering: .relaxed) }
+        }
+        #expect(held.made != nil)
+        #expect(opened.load(ordering: .relaxed) == 0)
+        held.letGo()
+        #expect(opened.load(ordering: .relaxed) == 1)
+        held.end()
+    }
+
     @Test func aDescriptorClosedWhileItsReadWaitsIsStillTheSameFile() throws {
         held.letGo()
         let file = try p.open("/held/file", .readOnly)

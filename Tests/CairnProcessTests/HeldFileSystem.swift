@@ -9,6 +9,10 @@ final class HeldFileSystem: FileSystem, @unchecked Sendable {
     private var isOpen = false
     private var rootStorage: Inode?
     private(set) var attempts = 0
+    /// Opening a file waits, also when nothing else does.
+    private var holdsOpens = false
+    /// What the one name that can be made leads to.
+    private var madeFile: HeldFile?
 
     init(vfs: VFS) {
         super.init(typeName: "held", time: vfs.time)
@@ -21,12 +25,38 @@ final class HeldFileSystem: FileSystem, @unchecked Sendable {
     func pass() throws(Pause) {
         let wait: Wait? = lock.withLock {
             attempts += 1
-            if isOpen { return nil }
-            let wait = Wait()
-            waits.append(wait)
-            return wait
+            return isOpen ? nil : newWait()
         }
         if let wait { throw .wait(wait) }
+    }
+
+    func passOpening() throws(Pause) {
+        let wait: Wait? = lock.withLock { isOpen && !holdsOpens ? nil : newWait() }
+        if let wait { throw .wait(wait) }
+    }
+
+    /// The caller holds `lock`.
+    private func newWait() -> Wait {
+        let wait = Wait()
+        waits.append(wait)
+        return wait
+    }
+
+    var made: HeldFile? { lock.withLock { madeFile } }
+
+    /// Makes the file; EEXIST if it is there.
+    func make() throws(Pause) -> HeldFile {
+        let file: HeldFile? = lock.withLock {
+            if madeFile != nil { return nil }
+            madeFile = HeldFile(number: 3, kind: .regular, fileSystem: self)
+            return madeFile
+        }
+        guard let file else { throw .failed(.EEXIST) }
+        return file
+    }
+
+    func holdOpens() {
+        lock.withLock { holdsOpens = true }
     }
 
     var waiting: Int { lock.withLock { waits.count } }
@@ -34,6 +64,7 @@ final class HeldFileSystem: FileSystem, @unchecked Sendable {
     func letGo() {
         let all = lock.withLock {
             isOpen = true
+            holdsOpens = false
             defer { waits = [] }
             return waits
         }
@@ -47,6 +78,7 @@ final class HeldFileSystem: FileSystem, @unchecked Sendable {
     /// The inodes hold the filesystem; the test breaks the circle.
     func end() {
         rootStorage = nil
+        lock.withLock { madeFile = nil }
     }
 }
 
@@ -62,7 +94,15 @@ final class HeldDirectory: Inode, @unchecked Sendable {
 
     override func lookup(_ name: Name) throws(Pause) -> Inode? {
         try held.pass()
+        if name.bytes.elementsEqual("made".utf8) { return held.made }
         return HeldFile(number: 2, kind: .regular, fileSystem: fileSystem)
+    }
+
+    override func create(
+        _ name: Name, _ node: NewNode, by credentials: Credentials
+    ) throws(Pause) -> Inode {
+        try held.pass()
+        return try held.make()
     }
 }
 
@@ -74,6 +114,11 @@ final class HeldFile: Inode, @unchecked Sendable {
         return Attributes(
             number: number, kind: .regular, permissions: Permissions(rawValue: 0o644), size: 4,
             time: Timestamp(seconds: 0))
+    }
+
+    override func open(writing: Bool, by credentials: Credentials) throws(Pause) -> Opening? {
+        try held.passOpening()
+        return nil
     }
 
     override func read(

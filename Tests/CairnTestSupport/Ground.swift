@@ -5,6 +5,8 @@ import CairnRAM
 import CairnTree
 import CairnVFS
 
+@testable import CairnDisk
+
 /// A way to make an empty filesystem for a test.
 public enum Ground: String, CaseIterable, Sendable {
     /// In memory: nothing waits.
@@ -15,9 +17,17 @@ public enum Ground: String, CaseIterable, Sendable {
     case reloading
     /// Both of the former.
     case missingAndReloading
+    /// mfs_disk on a device in memory, with commits in between.
+    case disk
+    /// The same, compressing.
+    case diskLZ4
 
     /// Bytes that a filesystem over RAMStore has.
     public static var size: UInt64 { 64 << 20 }
+
+    /// What is removed is free in statfs at once. On a disk, trees shrink with a commit, and their own
+    /// blocks are in the figures.
+    public var countsSpaceAtOnce: Bool { self != .disk && self != .diskLZ4 }
 
     /// Starts an empty filesystem.
     public func make(seed: UInt64 = 1, time: any TimeSource) throws(Errno) -> TreeFileSystem {
@@ -33,6 +43,18 @@ public enum Ground: String, CaseIterable, Sendable {
         case .missing: return MissingStore(Ground.memoryStore(time: time), seed: seed)
         case .reloading: return RecordStore(time: time)
         case .missingAndReloading: return MissingStore(RecordStore(time: time), seed: seed)
+        case .disk: return Ground.diskStore(.none, seed: seed, time: time)
+        case .diskLZ4: return Ground.diskStore(.lz4, seed: seed, time: time)
+        }
+    }
+
+    private static func diskStore(
+        _ compression: Compression, seed: UInt64, time: any TimeSource
+    ) -> any NodeStore {
+        do {
+            return try DiskGround.restlessStore(compress: compression, seed: seed, time: time)
+        } catch {
+            preconditionFailure("no filesystem in memory: \(error)")
         }
     }
 

@@ -18,7 +18,7 @@ import Testing
             #expect(try s.read(file, at: 200_003) == [])
             #expect(try s.read(file, at: .max >> 1) == [])
             #expect(try s.stat(file).size == 200_003)
-            #expect(try s.stat(file).blocks >= 390)
+            #expect(try s.stat(file).blocks >= (ground == .diskLZ4 ? 1 : 390))
             #expect(try s.write(file, []) == 0)
         }
     }
@@ -132,7 +132,7 @@ import Testing
             let file = try s.file("/f")
             try s.allocate("/f", .reserve(keepSize: true), 0, 200_000)
             #expect(try s.stat(file).size == 0)
-            #expect(try s.stat(file).blocks >= 390)
+            #expect(try s.stat(file).blocks >= (ground == .diskLZ4 ? 1 : 390))
             try s.allocate("/f", .reserve(keepSize: false), 1000, 199_000)
             #expect(try s.stat(file).size == 200_000)
             #expect(try s.read(file, count: 300_000).allSatisfy { $0 == 0 })

@@ -16,7 +16,10 @@ struct cairn_thread_slot {
     int64_t index;
     uint32_t tick;
     uint32_t has_deferred;
-    uint64_t padding[5];
+    uint64_t next_identity; /* those up to identity_end are the thread's to give out */
+    uint64_t identity_end;
+    void *belongings; /* what the thread has put off; kept for as long as the slot */
+    uint64_t padding[2];
     uint64_t announced; /* epoch of the open section, 0: none */
     uint64_t is_taken;
     uint64_t more_padding[6];

@@ -12,6 +12,8 @@ import CairnBase
 struct LogEntryHeader: Hashable, Sendable {
     static let magic: UInt32 = 0x4D46_4C31
     static let length = 64
+    /// An entry's records have at most so many bytes.
+    static let maximumRecordBytes: UInt32 = 4 << 20
 
     var sequence: UInt64
     var group: TransactionGroup

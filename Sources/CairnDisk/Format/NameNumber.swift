@@ -15,9 +15,10 @@ struct NameKey: Hashable, Sendable {
     static let hashBits: UInt64 = 46
     static let distinctionBits: UInt64 = 16
 
-    init(first: UInt64, second: UInt64) {
+    init(first: UInt64, second: UInt64, hashBits: UInt64 = NameKey.hashBits) {
         self.first = first
         self.second = second
+        self.hashBits = hashBits
     }
 
     /// From 16 bytes.

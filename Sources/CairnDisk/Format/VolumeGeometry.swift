@@ -11,6 +11,7 @@ public struct VolumeGeometry: Hashable, Sendable {
     /// 4 MiB.
     public static let minimumSize: UInt64 = 4 << 20
     static let maximumBlocks: UInt64 = 1 << 48
+    static let maximumLogBlocks: UInt64 = 65536
 
     /// Bytes: 4096, 8192 or 16384.
     public let blockSize: UInt32
@@ -48,7 +49,7 @@ public struct VolumeGeometry: Hashable, Sendable {
         self.logBlocks = logBlocks
         let setBlocks = VolumeGeometry.setLength / UInt64(blockSize)
         guard logStart.rawValue >= setBlocks, logStart.rawValue < totalBlocks, logBlocks > 0,
-            logBlocks < totalBlocks,
+            logBlocks <= VolumeGeometry.maximumLogBlocks,
             logStart.rawValue + logBlocks < totalBlocks - setBlocks
         else {
             throw RecordDamage("a log of \(logBlocks) blocks at block \(logStart.rawValue)")
@@ -83,6 +84,13 @@ public struct VolumeGeometry: Hashable, Sendable {
     /// Blocks of a region; the last one may be shorter than the others.
     func blocks(ofRegion region: Int) -> UInt32 {
         UInt32(min(UInt64(regionBlocks), totalBlocks &- start(ofRegion: region).rawValue))
+    }
+
+    /// Blocks of a region that nodes and data can have.
+    func usableBlocks(ofRegion region: Int) -> Int {
+        let start = max(start(ofRegion: region), firstBlock).rawValue
+        let end = min(self.start(ofRegion: region + 1), endBlock).rawValue
+        return end > start ? Int(end - start) : 0
     }
 
     /// Where a block stands on the device, in bytes.

@@ -20,7 +20,9 @@ protocol DirtyDataOwner: AnyObject, Sendable {
 
     /// The gate is closed. Appends to `batch` what is dirty and was not in the log before: its
     /// bytes (`EditBatch.write`) after the inode's record, all of it, if that needs no more than
-    /// `limit` bytes; gives false if it needs more, and appends nothing. It stays dirty.
+    /// `limit` bytes; gives false if it needs more, and appends nothing. It stays dirty. Until it is
+    /// placed, batches that edit extents of such a file say so (`EditBatch.editsLoggedData`), also
+    /// the one that places it.
     func logDirtyData(to batch: inout EditBatch, limit: Int) -> Bool
 
     /// Recovery: writes these bytes to the file's data and places them, before it returns. Called
@@ -29,4 +31,9 @@ protocol DirtyDataOwner: AnyObject, Sendable {
     func replayWrite(
         inode: UInt64, offset: UInt64, bytes: UnsafeRawBufferPointer
     ) async throws(Errno)
+
+    /// Recovery: all of the log was carried out. Inodes that were logged with or after writes count
+    /// their blocks as if these were not placed: mends that for those that `replayWrite` was called
+    /// for.
+    func endReplay() async throws(Errno)
 }

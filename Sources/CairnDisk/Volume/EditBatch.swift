@@ -25,6 +25,10 @@ struct EditBatch: ~Copyable {
     /// It makes room (removes, cuts, frees): it may use the reserve that is kept so that removing
     /// works on a full filesystem.
     var mayUseReserve = false
+    /// It edits extents of a file whose data went into the log (`DirtyDataOwner.logDirtyData`) and was
+    /// not placed since. Replaying the log would not lead to what it edits, so the next sync has to
+    /// be a commit.
+    var editsLoggedData = false
 
     init(capacity: Int = 1024) {
         bytes = .allocate(byteCount: max(capacity, 64), alignment: 8)
@@ -73,6 +77,29 @@ struct EditBatch: ~Copyable {
     /// not placed yet. `Volume.change` takes no batch with such a record.
     mutating func write(inode: UInt64, offset: UInt64, bytes: UnsafeRawBufferPointer) {
         append(.write, inode, offset, UnsafeRawBufferPointer(start: nil, count: 0), bytes)
+    }
+
+    /// Appends the records of another one.
+    mutating func append(_ other: borrowing EditBatch) {
+        makeRoom(other.count)
+        UnsafeMutableRawBufferPointer(rebasing: bytes[count..<(count + other.count)])
+            .copyMemory(from: UnsafeRawBufferPointer(rebasing: other.bytes[..<other.count]))
+        count += other.count
+        records += other.records
+        itemEdits += other.itemEdits
+        usedBlocks &+= other.usedBlocks
+        freedBlocks &+= other.freedBlocks
+    }
+
+    /// Appends a record as it stands in the log.
+    mutating func append(_ record: LogRecord) {
+        append(record.kind, record.first, record.second, record.tail, record.value)
+        switch record.kind {
+        case .put, .remove: itemEdits += 1
+        case .used: usedBlocks &+= record.second
+        case .freed: freedBlocks &+= record.second
+        case .write, .inodes: break
+        }
     }
 
     /// Forgets everything, and keeps the memory.
@@ -134,6 +161,22 @@ struct EditBatch: ~Copyable {
 struct RecordedEdits: Collection {
     let bytes: UnsafeRawBufferPointer
     let count: Int
+
+    init(bytes: UnsafeRawBufferPointer, count: Int) {
+        self.bytes = bytes
+        self.count = count
+    }
+
+    /// Of records that all edit items.
+    init(all bytes: UnsafeRawBufferPointer) {
+        var count = 0
+        var index = 0
+        while index < bytes.count {
+            index += LogRecord.first(ofTrusted: bytes.part(index..<bytes.count)).length
+            count += 1
+        }
+        self.init(bytes: bytes, count: count)
+    }
 
     var startIndex: Int { skip(from: 0) }
     var endIndex: Int { bytes.count }

@@ -123,7 +123,15 @@ extension DeviceLog.Entry {
         let place = UnsafeMutableRawBufferPointer(
             rebasing: contents[Int(offset)..<Int(offset) + length])
         func copy(_ range: Range<Int>) {
-            for index in range { place[index] = operation == .write ? bytes[index] : 0 }
+            guard !range.isEmpty else { return }
+            let part = UnsafeMutableRawBufferPointer(rebasing: place[range])
+            guard operation == .write else {
+                part.initializeMemory(as: UInt8.self, repeating: 0)
+                return
+            }
+            bytes.withUnsafeBytes {
+                part.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[range]))
+            }
         }
         switch survival {
         case .nothing: break

@@ -11,9 +11,10 @@ extension Process {
             at directory: Descriptor = .workingDirectory
         ) async throws(Errno) -> Descriptor
     {
-        try await runAsync(.open) { () throws(Pause) in
+        var reached: ReachedFile?
+        return try await runAsync(.open) { () throws(Pause) in
             try path.withBytes { (path) throws(Pause) in
-                try attemptOpen(path, at: directory, flags, permissions)
+                try attemptOpen(path, at: directory, flags, permissions, &reached)
             }
         }
     }

@@ -8,9 +8,10 @@ extension Process {
         _ path: Path, _ flags: OpenFlags, permissions: Permissions = .init(rawValue: 0o666),
         at directory: Descriptor = .workingDirectory
     ) throws(Errno) -> Descriptor {
-        try run(.open) { () throws(Pause) in
+        var reached: ReachedFile?
+        return try run(.open) { () throws(Pause) in
             try path.withBytes { (path) throws(Pause) in
-                try attemptOpen(path, at: directory, flags, permissions)
+                try attemptOpen(path, at: directory, flags, permissions, &reached)
             }
         }
     }

@@ -12,9 +12,10 @@ extension Process {
         at directory: Descriptor = .workingDirectory,
         completion: @escaping @Sendable (Result<Descriptor, Errno>) -> Void
     ) -> PendingOperation {
-        submit(.open, completion) { [self] () throws(Pause) in
+        var reached: ReachedFile?
+        return submit(.open, completion) { [self] () throws(Pause) in
             try path.withBytes { (path) throws(Pause) in
-                try attemptOpen(path, at: directory, flags, permissions)
+                try attemptOpen(path, at: directory, flags, permissions, &reached)
             }
         }
     }

@@ -3,17 +3,19 @@
 public import CairnBase
 
 extension Process {
-    /// open(2) up to the descriptor. The last step is the one that acts.
+    /// open(2) up to the descriptor. A filesystem that has to wait as the file is opened may have made
+    /// or cut it before: then it is kept in `reached`, and the attempts that follow only open it.
     func attemptOpen(
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ flags: OpenFlags,
-        _ permissions: Permissions
+        _ permissions: Permissions, _ reached: inout ReachedFile?
     ) throws(Pause) -> Descriptor {
         // The number comes first: nothing may fail for want of one after a file was made or cut.
         let target = try OpenTarget(
             number: act { () throws(Errno) in try descriptors.reserve() },
             rights: rights(of: path, at: directory))
         do throws(Pause) {
-            return try attemptOpen(path, at: directory, flags, permissions, target)
+            if let reached { return try install(reached, flags, target) }
+            return try attemptOpen(path, at: directory, flags, permissions, target, &reached)
         } catch {
             descriptors.giveBack(target.number)
             throw error
@@ -29,7 +31,7 @@ extension Process {
 
     private func attemptOpen(
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ flags: OpenFlags,
-        _ permissions: Permissions, _ target: OpenTarget
+        _ permissions: Permissions, _ target: OpenTarget, _ reached: inout ReachedFile?
     ) throws(Pause) -> Descriptor {
         if flags.accessMode != 1, !flags.contains(.path), !target.rights.contains(.read) {
             throw .failed(.EACCES)
@@ -39,7 +41,8 @@ extension Process {
         }
         if flags.contains(.temporary) {
             guard target.rights.contains(.changeNames) else { throw .failed(.EACCES) }
-            return try attemptOpenTemporary(path, at: directory, flags, permissions, target)
+            return try attemptOpenTemporary(
+                path, at: directory, flags, permissions, target, &reached)
         }
         guard flags.accessMode != 3 else { throw .failed(.EINVAL) }
         guard !flags.contains(.create) || !flags.contains(.directory) || flags.contains(.path)
@@ -52,7 +55,7 @@ extension Process {
         return try walk(path, at: directory, options) { (walk) throws(Pause) in
             let credentials = walk.credentials
             if walk.isMissing {
-                return try openNew(walk, flags, permissions, credentials, target)
+                return try openNew(walk, flags, permissions, credentials, target, &reached)
             }
             if isExclusive { throw .failed(.EEXIST) }
             let place = walk.place.retained
@@ -60,13 +63,13 @@ extension Process {
             let name =
                 place.inode.isDirectory || walk.lastPart != .name
                 ? nil : walk.openedName
-            return try openExisting(place, openedAs: name, flags, credentials, target)
+            return try openExisting(place, openedAs: name, flags, credentials, target, &reached)
         }
     }
 
     private func openNew(
         _ walk: borrowing PathWalk, _ flags: OpenFlags, _ permissions: Permissions,
-        _ credentials: Credentials, _ target: OpenTarget
+        _ credentials: Credentials, _ target: OpenTarget, _ reached: inout ReachedFile?
     ) throws(Pause) -> Descriptor {
         if walk.hasTrailingSlash { throw .failed(.EISDIR) }
         try walk.requireWritable()
@@ -88,17 +91,17 @@ extension Process {
         // A new file is open to its maker whatever its mode says.
         return try install(
             Location(mount: directory.mount, inode: inode),
-            openedAs: (directory.inode, name.owned), flags, credentials, target)
+            openedAs: (directory.inode, name.owned), flags, credentials, target, &reached)
     }
 
     private func openExisting(
         _ place: Location, openedAs name: (directory: Inode, name: FileName)?, _ flags: OpenFlags,
-        _ credentials: Credentials, _ target: OpenTarget
+        _ credentials: Credentials, _ target: OpenTarget, _ reached: inout ReachedFile?
     ) throws(Pause) -> Descriptor {
         let inode = place.inode
         if flags.contains(.directory), !inode.isDirectory { throw .failed(.ENOTDIR) }
         if flags.contains(.path) {
-            return try install(place, openedAs: name, flags, credentials, target)
+            return try install(place, openedAs: name, flags, credentials, target, &reached)
         }
         if inode.kind == .symbolicLink { throw .failed(.ELOOP) }
         let writes = flags.accessMode != 0
@@ -120,7 +123,7 @@ extension Process {
             try inode.requireChange(&change, by: credentials)
             try vfs.setAttributes(of: inode, change, by: Caller(credentials))
         }
-        return try install(place, openedAs: name, flags, credentials, target)
+        return try install(place, openedAs: name, flags, credentials, target, &reached)
     }
 
     /// may_open: append-only files and O_NOATIME.
@@ -141,7 +144,7 @@ extension Process {
 
     private func attemptOpenTemporary(
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, _ flags: OpenFlags,
-        _ permissions: Permissions, _ target: OpenTarget
+        _ permissions: Permissions, _ target: OpenTarget, _ reached: inout ReachedFile?
     ) throws(Pause) -> Descriptor {
         guard flags.accessMode == 1 || flags.accessMode == 2 else { throw .failed(.EINVAL) }
         return try walk(path, at: directory, .follow) { (walk) throws(Pause) in
@@ -157,14 +160,29 @@ extension Process {
             defer { inode.drop() }
             return try install(
                 Location(mount: place.mount, inode: inode), openedAs: nil, flags, credentials,
-                target)
+                target, &reached)
+        }
+    }
+
+    /// Opens what an attempt before this one came to.
+    private func install(
+        _ reached: ReachedFile, _ flags: OpenFlags, _ target: OpenTarget
+    ) throws(Pause) -> Descriptor {
+        var again: ReachedFile? = reached
+        do throws(Pause) {
+            return try install(
+                reached.held.location, openedAs: reached.name, flags, reached.credentials, target,
+                &again)
+        } catch {
+            guard case .wait(let wait) = error else { throw error }
+            throw .wait(reached.held.location.mount.registered(wait))
         }
     }
 
     /// Makes the description and enters it at its number.
     private func install(
         _ place: Location, openedAs name: (directory: Inode, name: FileName)?, _ flags: OpenFlags,
-        _ credentials: Credentials, _ target: OpenTarget
+        _ credentials: Credentials, _ target: OpenTarget, _ reached: inout ReachedFile?
     ) throws(Pause) -> Descriptor {
         guard place.mount.hold() else { throw .failed(.ESTALE) }
         guard place.inode.hold() else {
@@ -188,6 +206,9 @@ extension Process {
                 throw .failed(error)
             }
         } catch {
+            if case .wait = error, reached == nil {
+                reached = try? ReachedFile(place, name, credentials)
+            }
             place.inode.drop()
             place.mount.drop()
             throw error
@@ -302,6 +323,27 @@ extension Process {
 
     /// What is open, in order of numbers.
     public var openFiles: [(descriptor: Descriptor, file: OpenFile)] { descriptors.entries }
+}
+
+/// A file that a call of open has made, cut, or only been allowed to open, before it had to wait.
+final class ReachedFile {
+    let held: HeldLocation
+    let name: (directory: Inode, name: FileName)?
+    let credentials: Credentials
+
+    /// ENOENT if it is gone.
+    init(
+        _ place: Location, _ name: (directory: Inode, name: FileName)?, _ credentials: Credentials
+    ) throws(Errno) {
+        held = try HeldLocation(place)
+        self.name = name
+        self.credentials = credentials
+    }
+
+    deinit {
+        let held = held
+        Epoch.afterSection { held.letGo() }
+    }
 }
 
 extension PathWalk {

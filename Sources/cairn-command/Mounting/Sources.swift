@@ -41,7 +41,9 @@ extension VFS {
             if isPart { try DoorOptions.refuse(in: options) }
             let flags = try MountFlags.take(from: &options)
             let door = isPart ? DoorOptions() : try DoorOptions(taking: &options)
-            let fileSystem = try type.open(source: planned.source, options: &options, in: self)
+            let fileSystem = try type.open(
+                source: planned.source, isReadOnly: flags.contains(.readOnly), options: &options,
+                in: self)
             if let unknown = options.firstUnknown {
                 try? blocking { () throws(Pause) in try fileSystem.close() }
                 throw MountFailure(

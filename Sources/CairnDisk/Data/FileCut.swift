@@ -1,0 +1,82 @@
+// FileCut: pages of a file that become zeros or go with a change of records.
+//
+// Made before the change: it waits for what is being written of these pages, fetches the pages that are
+// cut within, holds them, and reserves blocks for them, as they become dirty. Carried out after the
+// change, it then has nothing to wait for. If the change fails, it gives all of that back as it goes.
+
+import CairnBase
+import CairnCache
+
+final class FileCut {
+    enum Kind {
+        case truncate(UInt64)
+        case punch(Range<UInt64>)
+        /// The file ceases to be.
+        case drop
+    }
+
+    let kind: Kind
+    private let node: DiskNode
+    private let file: FileState
+    private let pages: FilePages?
+    private var held: [PinnedPage]
+    private var reserved: Int
+
+    /// The file ceases to be.
+    init(dropping node: DiskNode, _ file: FileState) {
+        kind = .drop
+        self.node = node
+        self.file = file
+        pages = file.pagesIfMade
+        held = []
+        reserved = 0
+    }
+
+    init(_ kind: Kind, of node: DiskNode, _ file: FileState) throws(Pause) {
+        self.kind = kind
+        self.node = node
+        self.file = file
+        held = []
+        reserved = 0
+        let range: Range<UInt64>
+        switch kind {
+        case .truncate(let size): range = size..<DataLayout.endOfFiles
+        case .punch(let hole): range = hole
+        case .drop: preconditionFailure("a file that goes needs nothing")
+        }
+        if let placing = file.placing { throw .wait(OperationWait(placing)) }
+        let pages = file.pages(recordedSize: node.state.recordedSize)
+        self.pages = pages
+        held = try pages.prepareCut(range)
+        guard !held.isEmpty else { return }
+        try file.store.volume.reserve(
+            SpacePromise(blocks: held.count), mayUseReserve: true)
+        reserved = held.count
+    }
+
+    deinit {
+        for page in held { page.unpin() }
+        if reserved > 0 { file.store.volume.release(SpacePromise(blocks: reserved)) }
+    }
+
+    /// Under the node's exclusive lock; the records were changed.
+    func carryOut() {
+        file.generation.add(1, ordering: .acquiringAndReleasing)
+        file.recordedEnd.store(node.state.recordedSize, ordering: .releasing)
+        if case .drop = kind { file.isDropped = true }
+        guard let pages else { return }
+        do throws(Pause) {
+            switch kind {
+            case .truncate(let size): try pages.truncate(to: size)
+            case .punch(let range): try pages.punch(range)
+            case .drop: pages.drop()
+            }
+        } catch {
+            preconditionFailure("a cut that was prepared had to wait")
+        }
+        file.reserved += reserved
+        reserved = 0
+        file.settleReservation()
+        if pages.dirtyCount > 0, !file.isDropped { file.store.dirtyNodes.list(node, file) }
+    }
+}

@@ -1,0 +1,158 @@
+// FileState: the data of one regular file in memory: its pages, and what is to become of those that
+// are dirty.
+//
+// Space. A page that becomes dirty takes a block of the volume's free space into reserve, also when
+// it has one on the device already: nothing is overwritten in place. `reserved` blocks belong to dirty
+// pages that nobody is placing; a placement takes its own along.
+//
+// Invariants, whenever the node's lock is free and nothing of the file is being placed
+//  - `reserved` is the number of dirty pages.
+//  - A file with dirty pages is in the store's list of dirty nodes, which keeps its node in memory.
+//
+// Threading: guarded by the node's lock, but for `pages`, which is made once, and what is atomic.
+
+import CairnBase
+import CairnCache
+import Synchronization
+
+final class FileState: @unchecked Sendable {
+    // Sendable: guarded by the node's lock, atomic, or constant.
+    let number: UInt64
+    unowned(unsafe) let store: DiskStore
+    private let madePages = AtomicLazyReference<FilePages>()
+
+    /// Counts changes of the extents: who has read blocks looks whether they were still the file's.
+    let generation = Atomic<UInt64>(0)
+    /// Bytes of the file that the device has; what it has behind is without meaning.
+    let recordedEnd = Atomic<UInt64>(0)
+
+    // Guarded by the node's lock.
+    var reserved = 0
+    /// Node places that are promised for the records of what is dirty.
+    var reservedNodes = 0
+    /// How often writers went to another place since nothing was dirty, and where they are.
+    private var places = 0
+    private var lastWritten: UInt64 = 0
+    /// The node is in the list of dirty nodes.
+    var isListed = false
+    /// Finishes when the placement that is under way has ended; nil: there is none.
+    var placing: Wait?
+    /// Records that may be compressed stay as they are: what is being placed shall be cut.
+    var placesPlain = false
+    /// The node was freed.
+    var isDropped = false
+    /// What lies behind the end is still being removed: finishes when it is.
+    var emptying: Wait?
+    /// Behind where data of this file was placed last.
+    var lastPlaced: BlockNumber?
+    var stubbornness = Stubbornness()
+    /// Up to where syncs of this node have told what could not be written.
+    var toldErrors = ErrorSequence().position()
+
+    init(of number: UInt64, in store: DiskStore) {
+        self.number = number
+        self.store = store
+    }
+
+    /// The file's pages, if any of them was ever used.
+    var pagesIfMade: FilePages? { madePages.load() }
+
+    /// The caller holds the node's lock, so that the size stands still.
+    func pages(recordedSize: UInt64) -> FilePages {
+        if let made = madePages.load() { return made }
+        let pages = FilePages(
+            .inode(fileSystem: store.tree.identity, number: number),
+            backedPages: store.layout.blocks(recordedSize), backing: self,
+            account: store.environment.account)
+        return madePages.storeIfNil(pages)
+    }
+
+    var hasUnplacedData: Bool { (madePages.load()?.dirtyCount ?? 0) > 0 }
+
+    /// What was cut off is gone from the device, too, or the wait for it.
+    func requireSettled() throws(Pause) {
+        if let emptying { throw .wait(OperationWait(emptying)) }
+    }
+
+    /// The node left memory, or ceased to be.
+    func drop() {
+        madePages.load()?.drop()
+    }
+
+    // MARK: Reservation
+
+    /// Gives back what no dirty page needs.
+    func settleReservation() {
+        guard placing == nil else { return }
+        let needed = madePages.load()?.dirtyCount ?? 0
+        if needed == 0 {
+            if reservedNodes > 0 {
+                store.volume.release(SpacePromise(blocks: 0, nodes: reservedNodes))
+            }
+            reservedNodes = 0
+            places = 0
+        }
+        if reserved > needed {
+            store.volume.release(SpacePromise(blocks: reserved - needed))
+            reserved = needed
+        }
+    }
+
+    /// What a write to these pages needs beside what is promised already. Records of extents that lie
+    /// side by side share their nodes; each other place in the file may need one of its own.
+    func promise(forPages range: Range<UInt64>, _ pages: FilePages) -> SpacePromise {
+        let blocks = unreservedPages(range, pages)
+        guard blocks > 0 else { return SpacePromise(blocks: 0) }
+        let isElsewhere = range.lowerBound > lastWritten + 1 || range.upperBound < lastWritten
+        let wanted = 1 + places + (isElsewhere ? 1 : 0) + (pages.dirtyCount + blocks) / 128
+        return SpacePromise(blocks: blocks, nodes: max(0, wanted - reservedNodes))
+    }
+
+    /// The promise was given, and the pages will be written.
+    func keep(_ promise: SpacePromise, forPages range: Range<UInt64>) {
+        if range.lowerBound > lastWritten + 1 || range.upperBound < lastWritten { places += 1 }
+        lastWritten = range.upperBound
+        reserved += promise.blocks
+        reservedNodes += promise.nodes
+    }
+
+    /// The part of the promised nodes that goes with so many of the dirty pages.
+    func takeNodes(forPages count: Int) -> Int {
+        let dirty = max(pagesIfMade?.dirtyCount ?? 0, count)
+        let taken = count >= dirty ? reservedNodes : reservedNodes * count / dirty
+        reservedNodes -= taken
+        if count >= dirty { places = 0 }
+        return taken
+    }
+
+    /// How many of the pages may need a block more than is reserved.
+    func unreservedPages(_ range: Range<UInt64>, _ pages: FilePages) -> Int {
+        // One that is being placed needs another one, once it is written to again.
+        if placing != nil || pages.dirtyCount == 0 { return range.count }
+        var count = 0
+        for index in range where !pages.isDirty(PageIndex(rawValue: index)) { count += 1 }
+        return count
+    }
+}
+
+/// Data that does not shrink is not tried for a while, for longer each time.
+struct Stubbornness: Sendable {
+    private var failures = 0
+    private var skips = 0
+
+    /// Whether the next record shall be tried.
+    mutating func admits() -> Bool {
+        guard skips > 0 else { return true }
+        skips -= 1
+        return false
+    }
+
+    mutating func note(shrank: Bool) {
+        if shrank {
+            failures = 0
+            return
+        }
+        failures += 1
+        if failures >= 2 { skips = min(1 << (failures - 2), 64) * 2 }
+    }
+}
