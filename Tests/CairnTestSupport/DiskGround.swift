@@ -70,60 +70,99 @@ private final class RestlessStore: WrappingStore, @unchecked Sendable {
     }
 }
 
-/// An image in memory, and mounts of it.
+/// A device with mfs_disk on it, and mounts of it.
 public final class DiskGround: @unchecked Sendable {
-    // Sendable: immutable.
-    let executor = TaskThreads()
+    // Sendable: immutable but for `lock` around the lines.
     let device: any BlockDevice
-    let time: any TimeSource
+    let time: ManualTime
+    let timers: ManualTimers
+    private let executor = TaskThreads()
+    private let lock = Lock()
+    private var lines: [String] = []
 
-    /// A new filesystem.
-    init(
-        size: UInt64, time: any TimeSource, _ format: FormatOptions = FormatOptions()
-    ) throws {
-        device = try MemoryDevice(size: size, blockSize: 4096)
+    init(_ device: any BlockDevice, time: ManualTime = ManualTime()) {
+        self.device = device
         self.time = time
-        let device = device
-        try executor.run {
+        timers = ManualTimers(time)
+    }
+
+    /// A new filesystem on a device in memory.
+    static func formatted(
+        size: UInt64, blockSize: UInt32 = 4096, nodeSize: UInt32? = nil
+    ) throws -> MemoryDevice {
+        let device = try MemoryDevice(size: size, blockSize: 4096)
+        try TaskThreads().run {
             var random = SeededRandom(seed: 1)
-            try await Formatter.format(device, format, time: time, random: &random)
+            var options = FormatOptions()
+            options.blockSize = blockSize
+            options.nodeSize = nodeSize
+            try await Formatter.format(device, options, time: ManualTime(), random: &random)
         }
+        return device
+    }
+
+    /// What was reported.
+    var reports: [String] { lock.withLock { lines } }
+
+    private func report(_ line: String) {
+        lock.withLock { lines.append(line) }
     }
 
     /// A store on it, its log carried out.
-    func store(_ options: DiskOptions, timers: any TimerSource = ManualTimers()) throws -> DiskStore
-    {
+    func store(
+        _ options: DiskOptions = DiskGround.smallOptions, hashBits: UInt64 = NameKey.hashBits
+    ) throws -> DiskStore {
         let executor = executor
-        let device = device
-        let time = time
-        return try executor.run {
+        return try executor.run { [self] in
             let volume = try await Volume.open(
                 VolumeEnvironment(
                     device: device, timers: timers, time: time, executor: executor,
-                    report: { print("report:", $0) }),
+                    report: { self.report($0) }),
                 options.volumeOptions)
-            let pool = try PagePool(
-                PagePool.Settings(budget: options.pageCacheBytes) { body in
-                    DispatchQueue.global().async { body() }
-                })
-            let account = DirtyAccount(in: PageCache(pool: pool), timers: timers, share: 0.2)
+            var settings = PagePool.Settings(budget: options.pageCacheBytes) { body in
+                DispatchQueue.global().async { body() }
+            }
+            settings.pageSize = Int(volume.geometry.blockSize)
+            let account = DirtyAccount(
+                in: PageCache(pool: try PagePool(settings)), timers: timers,
+                share: options.dirtyShare)
             let store = DiskStore(
                 volume, options,
                 StoreEnvironment(
                     account: account, work: { body in DispatchQueue.global().async { body() } },
-                    executor: executor, closed: {}, report: { print("report:", $0) }))
+                    executor: executor, closed: {}, report: { self.report($0) }),
+                hashBits: hashBits)
             try await volume.start(owner: store)
             return store
         }
     }
 
-    static func restlessStore(
-        compress: Compression, seed: UInt64, time: any TimeSource
-    ) throws -> any NodeStore {
+    /// With a cache that the tests fill.
+    static var smallOptions: DiskOptions {
         var options = DiskOptions()
-        options.compression = CompressionSetting(method: compress)
         options.cacheBytes = 8 << 20
-        let ground = try DiskGround(size: 256 << 20, time: time)
+        return options
+    }
+
+    static func restlessStore(
+        compress: Compression, seed: UInt64, time: ManualTime
+    ) throws -> any NodeStore {
+        var options = smallOptions
+        options.compression = CompressionSetting(method: compress)
+        let ground = DiskGround(try formatted(size: 256 << 20), time: time)
         return RestlessStore(try ground.store(options), seed: seed)
+    }
+}
+
+extension DiskStore {
+    /// Commits now.
+    func commit() throws(Errno) {
+        let wait = volume.commitWait()
+        var isNew = true
+        try blocking { () throws(Pause) in
+            guard isNew else { return }
+            isNew = false
+            throw .wait(wait)
+        }
     }
 }

@@ -30,14 +30,14 @@ public enum Ground: String, CaseIterable, Sendable {
     public var countsSpaceAtOnce: Bool { self != .disk && self != .diskLZ4 }
 
     /// Starts an empty filesystem.
-    public func make(seed: UInt64 = 1, time: any TimeSource) throws(Errno) -> TreeFileSystem {
+    public func make(seed: UInt64 = 1, time: ManualTime) throws(Errno) -> TreeFileSystem {
         let tree = TreeFileSystem(
             typeName: "test", time: time, store: makeStore(seed: seed, time: time), nodeLimit: 4)
         try blocking { () throws(Pause) in try tree.start() }
         return tree
     }
 
-    private func makeStore(seed: UInt64, time: any TimeSource) -> any NodeStore {
+    private func makeStore(seed: UInt64, time: ManualTime) -> any NodeStore {
         switch self {
         case .memory: return Ground.memoryStore(time: time)
         case .missing: return MissingStore(Ground.memoryStore(time: time), seed: seed)
@@ -49,7 +49,7 @@ public enum Ground: String, CaseIterable, Sendable {
     }
 
     private static func diskStore(
-        _ compression: Compression, seed: UInt64, time: any TimeSource
+        _ compression: Compression, seed: UInt64, time: ManualTime
     ) -> any NodeStore {
         do {
             return try DiskGround.restlessStore(compress: compression, seed: seed, time: time)

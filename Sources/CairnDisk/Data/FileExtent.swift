@@ -64,58 +64,81 @@ struct Vacated {
 
 extension EditBatch {
     /// Takes a range, which keeps to blocks, out of the extents, which are all that overlap it.
-    /// `keeping`: ranges whose reserved blocks get data now, so that they are not freed.
     mutating func vacate(
         _ range: Range<UInt64>, of inode: UInt64, _ extents: [FileExtent], _ layout: DataLayout,
         keeping: [Range<UInt64>] = []
     ) -> Vacated {
+        vacate([range], of: inode, extents, layout, keeping: keeping)
+    }
+
+    /// The same for several ranges, in order, that do not overlap. An extent that several of them cut
+    /// must be cut once: a second cut would not know of the first.
+    /// `keeping`: ranges whose reserved blocks get data now, so that they are not freed.
+    mutating func vacate(
+        _ ranges: [Range<UInt64>], of inode: UInt64, _ extents: [FileExtent], _ layout: DataLayout,
+        keeping: [Range<UInt64>] = []
+    ) -> Vacated {
         var vacated = Vacated()
-        for extent in extents where extent.range.overlaps(range) {
-            vacate(range, of: inode, extent, layout, keeping, &vacated)
+        for extent in extents {
+            let left = extent.range.without(ranges)
+            guard left != [extent.range] else { continue }
+            keep(left, of: extent, inode, layout)
+            let gone = left.isEmpty ? [extent.range] : extent.range.without(left)
+            switch extent.record.form {
+            case .inline:
+                break
+            case .stored where extent.record.compression != .none:
+                guard left.isEmpty else { continue }
+                let run = extent.record.run(of: layout.blockSize)
+                free(run)
+                vacated.blocks += run.count
+            case .stored:
+                for part in gone { free(part, of: extent, layout, &vacated) }
+            case .reserved:
+                for part in gone.flatMap({ $0.without(keeping) }) {
+                    free(part, of: extent, layout, &vacated)
+                }
+            }
         }
         return vacated
     }
 
-    private mutating func vacate(
-        _ range: Range<UInt64>, of inode: UInt64, _ extent: FileExtent, _ layout: DataLayout,
-        _ keeping: [Range<UInt64>], _ vacated: inout Vacated
+    /// The parts of an extent that stay get records of their own; its own goes if none of them begins
+    /// where it did.
+    private mutating func keep(
+        _ left: [Range<UInt64>], of extent: FileExtent, _ inode: UInt64, _ layout: DataLayout
     ) {
-        let blockSize = layout.blockSize
         let object = RecordKind.extent.object(of: inode)
-        let head: UInt32 =
-            extent.offset < range.lowerBound ? UInt32(range.lowerBound - extent.offset) : 0
-        let tail: UInt32 = extent.end > range.upperBound ? UInt32(extent.end - range.upperBound) : 0
-        if head > 0 {
-            put(extent.prefix(head, blockSize: blockSize), object)
-        } else {
+        precondition(
+            left.count < 2 || extent.record.compression == .none,
+            "a compressed extent in two parts")
+        if left.first?.lowerBound != extent.offset {
             remove(object: object, number: extent.offset, tail: .empty)
         }
-        if tail > 0 {
-            precondition(
-                head == 0 || extent.record.compression == .none, "a compressed extent in two parts")
-            put(
-                extent.droppingFirst(extent.record.length - tail, blockSize: blockSize), object)
-        }
-        switch extent.record.form {
-        case .inline:
-            return
-        case .stored where extent.record.compression != .none:
-            guard head == 0, tail == 0 else { return }
-            let run = extent.record.run(of: blockSize)
-            free(run)
-            vacated.blocks += run.count
-        case .stored, .reserved:
-            let gone = extent.range.clamped(to: range)
-            let parts = extent.record.form == .reserved ? gone.without(keeping) : [gone]
-            for part in parts {
-                let first = (part.lowerBound - extent.offset) / UInt64(blockSize)
-                let run = BlockRun(
-                    start: BlockNumber(rawValue: extent.record.address.rawValue + first),
-                    count: UInt64(part.count) / UInt64(blockSize))
-                free(run)
-                vacated.blocks += run.count
+        for part in left {
+            let blockSize = layout.blockSize
+            var kept = extent
+            if part.upperBound < extent.end {
+                kept = kept.prefix(UInt32(part.upperBound - extent.offset), blockSize: blockSize)
             }
+            if part.lowerBound > extent.offset {
+                kept = kept.droppingFirst(
+                    UInt32(part.lowerBound - extent.offset), blockSize: blockSize)
+            }
+            put(kept, object)
         }
+    }
+
+    private mutating func free(
+        _ part: Range<UInt64>, of extent: FileExtent, _ layout: DataLayout, _ vacated: inout Vacated
+    ) {
+        let blockSize = UInt64(layout.blockSize)
+        let first = (part.lowerBound - extent.offset) / blockSize
+        let run = BlockRun(
+            start: BlockNumber(rawValue: extent.record.address.rawValue + first),
+            count: UInt64(part.count) / blockSize)
+        free(run)
+        vacated.blocks += run.count
     }
 
     mutating func put(_ extent: FileExtent, _ object: UInt64) {

@@ -136,14 +136,17 @@ final class FilePlacement: @unchecked Sendable {
             .map(\.range)
         let stays = pieces.filter { if case .inPlace = $0.place { true } else { false } }
             .map(\.range)
+        var extents: [FileExtent] = []
         for range in ranges {
-            let extents = try store.extents(of: node.number, in: range)
-            for part in range.without(stays) {
-                let vacated = batch.vacate(
-                    part, of: node.number, extents, store.layout, keeping: kept)
-                state.extentBlocks -= min(state.extentBlocks, vacated.blocks)
+            for extent in try store.extents(of: node.number, in: range)
+            where extent.offset != extents.last?.offset {
+                extents.append(extent)
             }
         }
+        let vacated = batch.vacate(
+            ranges.flatMap { $0.without(stays) }, of: node.number, extents, store.layout,
+            keeping: kept)
+        state.extentBlocks -= min(state.extentBlocks, vacated.blocks)
     }
 
     private func putPieces(
@@ -191,32 +194,59 @@ final class FilePlacement: @unchecked Sendable {
                 result.append(
                     FileExtent(
                         offset: piece.range.lowerBound, record: record,
-                        payload: FilePlacement.bytes(packed.checksum.map { [$0] } ?? [])))
+                        payload: FilePlacement.bytes(ArraySlice(packed.checksum.map { [$0] } ?? []))
+                    ))
             case .plain(_, let checksums):
-                if let last = result.last, last.record.compression == .none,
-                    last.end == piece.range.lowerBound,
-                    last.record.run(of: blockSize).end == start,
-                    last.record.length + length <= longest
-                {
-                    result[result.count - 1].record.length += length
-                    result[result.count - 1].record.stored += length
-                    result[result.count - 1].record.whole += length
-                    result[result.count - 1].payload += FilePlacement.bytes(checksums)
-                } else {
-                    result.append(
-                        FileExtent(
-                            offset: piece.range.lowerBound,
-                            record: ExtentRecord(
-                                .stored, length: length, at: start, birth: group,
-                                hasChecksums: hasChecksums),
-                            payload: FilePlacement.bytes(checksums)))
-                }
+                add(
+                    plain: piece.range, checksums, at: start, group, longest: longest, to: &result)
             }
         }
         return result
     }
 
-    private static func bytes(_ checksums: [UInt32]) -> [UInt8] {
+    /// Records for data that stands as it is, none longer than may be. They go on from the last one if
+    /// it ends here, in the file and on the device.
+    private func add(
+        plain range: Range<UInt64>, _ checksums: [UInt32], at start: BlockNumber,
+        _ group: TransactionGroup, longest: UInt32, to result: inout [FileExtent]
+    ) {
+        let blockSize = file.store.blockSize
+        var offset = range.lowerBound
+        while offset < range.upperBound {
+            let done = UInt64(offset - range.lowerBound) / UInt64(blockSize)
+            let block = BlockNumber(rawValue: start.rawValue + done)
+            var room = longest
+            var goesOn = false
+            if let last = result.last, last.record.compression == .none, last.end == offset,
+                last.record.run(of: blockSize).end == block, last.record.length < longest
+            {
+                room = longest - last.record.length
+                goesOn = true
+            }
+            let length = UInt32(min(UInt64(room), range.upperBound - offset))
+            let first = checksums.isEmpty ? 0 : Int(done)
+            let count = checksums.isEmpty ? 0 : Int(length / blockSize)
+            let payload = FilePlacement.bytes(checksums[first..<(first + count)])
+            if goesOn {
+                let last = result.count - 1
+                result[last].record.length += length
+                result[last].record.stored += length
+                result[last].record.whole += length
+                result[last].payload += payload
+            } else {
+                result.append(
+                    FileExtent(
+                        offset: offset,
+                        record: ExtentRecord(
+                            .stored, length: length, at: block, birth: group,
+                            hasChecksums: hasChecksums),
+                        payload: payload))
+            }
+            offset += UInt64(length)
+        }
+    }
+
+    private static func bytes(_ checksums: ArraySlice<UInt32>) -> [UInt8] {
         [UInt8](recordOf: checksums.count * 4) { bytes in
             for (index, checksum) in checksums.enumerated() { bytes.put(checksum, at: 4 * index) }
         }
