@@ -19,6 +19,7 @@ struct Cairn {
         CopyCommand.command, MoveCommand.command, RemoveCommand.command,
         MakeDirectoryCommand.command, LinkCommand.command, TouchCommand.command,
         DiskFreeCommand.command, BenchCommand.command,
+        MakeFileSystemCommand.command, FileSystemCheckCommand.command,
     ]
 
     static func main() {

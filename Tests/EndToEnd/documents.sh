@@ -54,7 +54,7 @@ test_completion_offers_commands_options_and_types() {
     completions cairn "" >offered
     for name in $(subcommands); do grep -qx "$name" offered; done
     [ "$(completions cairn um)" = umount ]
-    [ "$(completions cairn mount -t mfs)" = mfs_ram ]
+    [ "$(completions cairn mount -t mfs_r)" = mfs_ram ]
     [ "$(completions cairn stats --j)" = --json ]
     [ "$(completions cairn ls --rec)" = --recursive ]
 }

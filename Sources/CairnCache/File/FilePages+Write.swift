@@ -191,7 +191,7 @@ extension FilePages {
     // MARK: What the account knows
 
     /// Tells the account how many dirty pages there are. What follows from it (writers that may go
-    /// on, a committer that should begin) is called before this returns, without `lock`.
+    /// on, a committer that should begin) is called later, by the pool's `perform`.
     func tellAccount() {
         let events = lock.withLock {
             let count = pageSet.dirtyCount

@@ -9,8 +9,9 @@
 // Who writes pages back is told by `onPressure` when there are many; a `Flusher` sets that, or a
 // store that has its own commits.
 //
-// Threading: any thread. `lock` comes under the lock of a file's pages. What is called is called
-// with no lock held (`handle`).
+// Threading: any thread. `lock` comes under the lock of a file's pages. Writers that may go on and
+// `onPressure` are called through the pool's `perform`: whoever changes a file holds its lock, which
+// they will want.
 
 import CairnBase
 public import CairnIO
@@ -58,8 +59,8 @@ public final class DirtyAccount: @unchecked Sendable {
     /// Pages a second that write-back gets rid of, as measured.
     public var writeBackRate: Double { lock.withLock { rate.pagesPerSecond } }
 
-    /// Called, with no lock held, each time dirty pages come to be half of the limit, and when a
-    /// writer has to wait: pages should be written back now. Called on the writer's thread.
+    /// Called through the pool's `perform` each time dirty pages come to be half of the limit, and
+    /// when a writer has to wait: pages should be written back now.
     public func onPressure(_ body: (@Sendable () -> Void)?) {
         lock.withLock { pressure = body }
     }
@@ -73,8 +74,8 @@ public final class DirtyAccount: @unchecked Sendable {
     }
 
     func handle(_ events: Events) {
-        events.room?.finish()
-        events.pressure?()
+        if let room = events.room { cache.pool.perform { room.finish() } }
+        if let pressure = events.pressure { cache.pool.perform(pressure) }
     }
 
     /// A file has so many dirty pages more. Called under its lock.
@@ -156,7 +157,7 @@ public final class DirtyAccount: @unchecked Sendable {
             lock.unlock()
             cache.count(.stoppedWrites)
             // It may be that room came between; whoever makes it looks at `room` under the lock.
-            pressure?()
+            if let pressure { cache.pool.perform(pressure) }
             throw .wait(OperationWait(wait))
         }
         let mine = limits

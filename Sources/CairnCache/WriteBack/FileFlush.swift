@@ -1,8 +1,10 @@
 // FileFlush: writes what is dirty in one file at one moment, from its start to its end.
 //
 // It takes snapshots of up to a run's length, a few at a time, and has the backing write them. What
-// others are writing already it waits for. It ends when every page that was dirty when it began is
-// written, or could not be.
+// is in another's snapshot it passes over, and waits for that one's end. If the other's was taken
+// before this began, the page may have changed since: then it goes through the file once more. It
+// ends when every page that was dirty when it began is written as it was then or later, or could not
+// be.
 //
 // Threading: any thread. `lock` guards its place; the backing is called with nothing held. A
 // backing that completes before it returns is gone on with in the loop of `advance`, not by
@@ -22,7 +24,9 @@ final class FileFlush: Wait, @unchecked Sendable {
     private var underWay = 0
     private var hasFailed = false
     private var isAdvancing = false
-    /// It waits for what others write.
+    /// How many times it still has to go through the file.
+    private var passesLeft = 0
+    /// It has gone through, and waits for what others write.
     private var waitsForOthers = false
 
     init(_ pages: FilePages, parts: Int) {
@@ -34,8 +38,13 @@ final class FileFlush: Wait, @unchecked Sendable {
     func begin() {
         // What is dirtied from now on is younger, also if this one writes it.
         pages.account.restartAge(of: pages)
-        let end = pages.lock.withLock { pages.lastChanged + 1 }
-        lock.withLock { self.end = end }
+        let (end, hasOthers) = pages.lock.withLock {
+            (pages.lastChanged + 1, !pages.snapshots.isEmpty)
+        }
+        lock.withLock {
+            self.end = end
+            passesLeft = hasOthers ? 2 : 1
+        }
         advance()
     }
 
@@ -61,7 +70,7 @@ final class FileFlush: Wait, @unchecked Sendable {
             lock.withLock { next = last.range.upperBound.rawValue }
             write(snapshot, to: backing)
         }
-        finishIfOver()
+        endPassIfOver()
     }
 
     /// Where the next part starts. Nil: there is nothing to start now.
@@ -105,9 +114,9 @@ final class FileFlush: Wait, @unchecked Sendable {
         advance()
     }
 
-    /// After its own parts it waits for those of others: what it passed over because it was in
-    /// another's snapshot is in one that has not ended yet, or is written.
-    private func finishIfOver() {
+    /// After its own parts it waits for those of others: what it passed over is in one of them, or
+    /// written.
+    private func endPassIfOver() {
         let isOver = lock.withLock {
             guard !isAdvancing, underWay == 0, next >= end || hasFailed, !waitsForOthers else {
                 return false
@@ -117,12 +126,27 @@ final class FileFlush: Wait, @unchecked Sendable {
         }
         guard isOver else { return }
         let others = pages.lock.withLock { pages.snapshots.map(\.end) }
-        let all = WaitGroup { [self] in finish() }
+        let all = WaitGroup { [self] in endPass() }
         for other in others {
             all.enter()
             other.whenFinished { _ in all.leave() }
         }
         all.leave()
+    }
+
+    private func endPass() {
+        let goesOn = lock.withLock {
+            passesLeft -= 1
+            guard passesLeft > 0, !hasFailed else { return false }
+            next = 0
+            waitsForOthers = false
+            return true
+        }
+        if goesOn {
+            advance()
+        } else {
+            finish()
+        }
     }
 }
 

@@ -28,7 +28,8 @@ extension VFS {
         _ planned: PlannedFileSystem, asPart isPart: Bool = false
     ) throws(Failure) -> OpenedFileSystem {
         let known = typeNames.joined(separator: ", ")
-        guard let name = planned.type else {
+        let found = HostDiskType.isFound(in: planned.source) ? "mfs_disk" : nil
+        guard let name = planned.type ?? found else {
             throw Failure(
                 planned.source, "its type cannot be found from the source",
                 wayOut: "name it with -t; known types: \(known)")

@@ -4,6 +4,7 @@ import CairnBase
 import CairnCache
 import CairnIO
 import CairnPlainFiles
+import Dispatch
 import Testing
 
 final class CacheBench: Sendable {
@@ -14,9 +15,9 @@ final class CacheBench: Sendable {
     let timers: ManualTimers
     let device: any BlockDevice
 
-    /// A reactor would call what waits for memory on its thread. Here it is called where it comes up.
+    /// Instead of a reactor's thread.
     static let perform: @Sendable (@escaping @Sendable () -> Void) -> Void = { body in
-        Epoch.afterSection { body() }
+        DispatchQueue.global().async(execute: body)
     }
 
     init(

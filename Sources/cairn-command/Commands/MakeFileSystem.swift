@@ -1,0 +1,70 @@
+// cairn mkfs: makes a filesystem in an image or on a block device.
+
+import CairnBase
+import CairnDisk
+import CairnIO
+import CairnVFS
+import Glibc
+
+enum MakeFileSystemCommand {
+    static let command = Command(
+        name: "mkfs", summary: "makes a filesystem in an image",
+        usage: ["[--size SIZE] [--block-size N] [--label LABEL] [--force] IMAGE"],
+        operands: .some,
+        options: [
+            CommandOption(nil, "size", value: "SIZE", "makes a file of this size, sparse"),
+            CommandOption(nil, "block-size", value: "N", "bytes: 4096, 8192 or 16384"),
+            CommandOption(nil, "label", value: "LABEL", "at most 64 bytes"),
+            CommandOption(nil, "force", "also over a filesystem of mfs_disk"),
+        ],
+        notes: ["Without --size, IMAGE is there already: a file, or a block device."], run: run)
+
+    @Sendable
+    private static func run(_ arguments: Arguments) throws(Failure) -> Int32 {
+        guard arguments.operands.count == 1, let image = arguments.operands.first else {
+            throw .usage("IMAGE", "one is made at a time")
+        }
+        var chosen = FormatOptions()
+        if let text = try arguments.value("block-size") {
+            guard let size = UInt32(text) else {
+                throw .usage("option --block-size", "'\(text)' is no number")
+            }
+            chosen.blockSize = size
+        }
+        if let label = try arguments.value("label") { chosen.label = label }
+        chosen.rootUser = getuid()
+        chosen.rootGroup = getgid()
+        var size: UInt64?
+        if let text = try arguments.value("size") {
+            guard let bytes = parseSize(text) else {
+                throw .usage("option --size", "'\(text)' is no size: a number with K, M, G or T")
+            }
+            size = bytes
+        }
+        let isThere = access(image.text, F_OK) == 0
+        if isThere, !arguments.has("force"), HostDiskType.isFound(in: image.text) {
+            throw Failure(
+                printable(image), "there is a filesystem on it",
+                wayOut: "--force makes a new one in its place")
+        }
+        if isThere, size != nil {
+            throw Failure(
+                printable(image), "it is there already",
+                wayOut: "without --size the whole of it is used")
+        }
+        let options = chosen
+        try HostDisk.with(image, isReadOnly: false, creating: size) { device throws(Failure) in
+            do throws(VolumeFailure) {
+                try HostDisk.run { () async throws(VolumeFailure) in
+                    var random = SystemRandomNumberGenerator()
+                    try await Formatter.format(
+                        device, options, time: SystemTime(), random: &random)
+                }
+            } catch {
+                if size != nil { unlink(image.text) }
+                throw Failure("\(printable(image)): \(error.what)", error.why)
+            }
+        }
+        return ExitStatus.done
+    }
+}
