@@ -8,16 +8,16 @@ export SWIFT
 RELEASE := -c release --static-swift-stdlib
 CAIRN := .build/release/cairn
 
-# mount(8) looks for its helpers in /sbin only.
+# mount(8), mkfs(8) and fsck(8) look for their helpers in /sbin.
 SBIN ?= /sbin
-HELPERS := mount.cairn mount.fuse.cairn
+HELPERS := mount.cairn mount.fuse.cairn mkfs.cairn fsck.cairn
 MAN1 := man/cairn.1
 MAN8 := $(wildcard man/*.8)
 
 .PHONY: help run build test lint format bench soak sanitize install uninstall clean
 
 help:
-	@echo "make run        build, mount a filesystem in memory, unmount on Ctrl-C"
+	@echo "make run        build, make an image, mount it, unmount on Ctrl-C"
 	@echo "make test       build, run all tests, print how many passed and failed"
 	@echo "make build      build the command: $(CAIRN)"
 	@echo "make bench      measure the library, mounts, tmpfs, bindfs and this directory"

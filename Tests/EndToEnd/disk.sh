@@ -13,7 +13,7 @@ test_disk_keeps_what_it_was_given() {
     for options in compress=none compress=lz4 compress=zstd:3,commit=1000 checksums=off cow=off; do
         mountDisk -o "$options"
         cp -r "$root/Sources" mnt/
-        expectFailure 8 "open for writing elsewhere" cairn fsck --repair disk.img
+        expectFailure 8 "it is mounted, or open elsewhere" cairn fsck disk.img
         cairn umount mnt
         cairn fsck --data disk.img
         mountDisk -o ro
