@@ -19,7 +19,7 @@ struct Cairn {
         CopyCommand.command, MoveCommand.command, RemoveCommand.command,
         MakeDirectoryCommand.command, LinkCommand.command, TouchCommand.command,
         DiskFreeCommand.command, BenchCommand.command,
-        MakeFileSystemCommand.command, FileSystemCheckCommand.command,
+        MakeFileSystemCommand.command, FileSystemCheckCommand.command, DumpCommand.command,
     ]
 
     static func main() {
