@@ -356,7 +356,9 @@ public final class RAMStore: NodeStore, @unchecked Sendable {
             totalNodes: UInt64(nodes.limit), freeNodes: UInt64(nodes.left))
     }
 
-    public func sync(_ node: TreeNode?, dataOnly: Bool) throws(Pause) {}
+    public func sync(
+        _ node: TreeNode?, dataOnly: Bool, _ point: inout SyncPoint
+    ) throws(Pause) {}
 
     public func close() throws(Pause) {}
 

@@ -107,8 +107,8 @@ public protocol NodeStore: AnyObject, Sendable {
     // MARK: The whole
 
     func statistics() throws(Pause) -> FileSystemStatistics
-    /// Waits until the node (nil: everything) is durable.
-    func sync(_ node: TreeNode?, dataOnly: Bool) throws(Pause)
+    /// Waits until the node (nil: everything) is durable. `point` is the call's own.
+    func sync(_ node: TreeNode?, dataOnly: Bool, _ point: inout SyncPoint) throws(Pause)
     func close() throws(Pause)
 
     /// Nodes may leave the tree's cache because `load` can bring them back. False for a store in

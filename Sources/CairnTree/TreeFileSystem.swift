@@ -73,12 +73,13 @@ open class TreeFileSystem: FileSystem, @unchecked Sendable {
         try store.statistics()
     }
 
-    open override func sync() throws(Pause) {
-        try store.sync(nil, dataOnly: false)
+    open override func sync(_ point: inout SyncPoint) throws(Pause) {
+        try store.sync(nil, dataOnly: false, &point)
     }
 
     open override func close() throws(Pause) {
-        try store.sync(nil, dataOnly: false)
+        var point = SyncPoint()
+        try store.sync(nil, dataOnly: false, &point)
         try store.close()
         rootNode = nil
         nodes.removeAll()

@@ -44,7 +44,8 @@ extension TreeNode {
         var above = stored
         above.modificationTime = now
         above.changeTime = now
-        if wantsDirectory { above.linkCount -= 1 }
+        // A count from a damaged image may be too small.
+        if wantsDirectory { above.linkCount -= min(above.linkCount, 1) }
         var change = Change()
         change.append(.remove(name, in: self.edited))
         change.append(.attributes(self.edited, above))
@@ -60,7 +61,7 @@ extension TreeNode {
         _ change: inout Change, at now: Timestamp
     ) throws(Pause) -> Bool {
         var left = stored
-        left.linkCount = isDirectory ? 0 : left.linkCount - 1
+        left.linkCount = isDirectory ? 0 : left.linkCount - min(left.linkCount, 1)
         left.changeTime = now
         if left.linkCount > 0 {
             change.append(.attributes(self.edited, left))

@@ -217,7 +217,7 @@ private struct Move {
         var result = Directories(
             source: source, target: target, sourceAfter: source.stored, targetAfter: target.stored)
         func change(_ attributes: inout Attributes, by gain: Int) {
-            attributes.linkCount = UInt32(Int(attributes.linkCount) + gain)
+            attributes.linkCount = UInt32(clamping: Int(attributes.linkCount) + gain)
             attributes.modificationTime = now
             attributes.changeTime = now
         }

@@ -108,8 +108,8 @@ open class TreeNode: Inode, @unchecked Sendable {
         try changeAttributes(change, by: credentials)
     }
 
-    public final override func sync(dataOnly: Bool) throws(Pause) {
-        try tree.store.sync(self, dataOnly: dataOnly)
+    public final override func sync(dataOnly: Bool, _ point: inout SyncPoint) throws(Pause) {
+        try tree.store.sync(self, dataOnly: dataOnly, &point)
     }
 
     public final override func noteAccess(_ policy: AccessTimePolicy) { noteRead(policy) }

@@ -61,8 +61,9 @@ open class FileSystem: @unchecked Sendable {
 
     open func statistics() throws(Pause) -> FileSystemStatistics { FileSystemStatistics() }
 
-    /// syncfs(2): waits until all that was acknowledged before is durable.
-    open func sync() throws(Pause) {}
+    /// syncfs(2): waits until all is durable that was acknowledged before the call, whose own
+    /// `point` is.
+    open func sync(_ point: inout SyncPoint) throws(Pause) {}
 
     /// The last mount of it is gone and nothing uses it: make all durable and let go of devices.
     /// Called once to its end.

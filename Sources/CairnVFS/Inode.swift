@@ -146,8 +146,15 @@ open class Inode: @unchecked Sendable {
     open func open(writing: Bool, by credentials: Credentials) throws(Pause) -> Opening? { nil }
 
     /// fsync, or fdatasync when `dataOnly`: waits until this file and the names that lead to it
-    /// would survive a crash.
-    open func sync(dataOnly: Bool) throws(Pause) {}
+    /// would survive a crash. `point` is the call's own.
+    open func sync(dataOnly: Bool, _ point: inout SyncPoint) throws(Pause) {}
+
+    /// Where an open description starts to hear of data that was accepted and could not be written.
+    /// Nil: that does not happen here.
+    open var writeErrors: ErrorSequence.Position? { nil }
+
+    /// What could not be written since the position, which moves on: each description is told once.
+    open func writeError(since position: inout ErrorSequence.Position) -> Errno? { nil }
 
     /// The time of a read, if the policy asks for it to be kept now. A filesystem that is
     /// read-only keeps none.

@@ -102,6 +102,8 @@ public final class OpenFile: @unchecked Sendable {
     /// with the data.
     let offsetLock = Lock()
     var offsetStorage: UInt64 = 0  // guarded by offsetLock
+    /// Up to where fsync has told what could not be written; nil: the file has no such errors.
+    private var toldErrors: ErrorSequence.Position?  // guarded by offsetLock
 
     /// The location is held by the caller (mount and inode), and passes over to this object.
     init(
@@ -120,6 +122,7 @@ public final class OpenFile: @unchecked Sendable {
         self.rights = rights
         self.openedAs = openedAs
         self.origin = nil
+        self.toldErrors = isPathOnly ? nil : inode.writeErrors
         self.statusBits = Atomic(
             flags.subtracting([.create, .exclusive, .truncate, .noFollow, .closeOnExec]).rawValue)
     }
@@ -164,6 +167,16 @@ public final class OpenFile: @unchecked Sendable {
 
     /// The offset, at some moment.
     public var offset: UInt64 { shared.offsetLock.withLock { shared.offsetStorage } }
+
+    /// What could not be written of the file's data since this description was asked last.
+    func takeWriteError() -> Errno? {
+        let shared = shared
+        return shared.offsetLock.withLock {
+            guard var position = shared.toldErrors else { return nil }
+            defer { shared.toldErrors = position }
+            return shared.inode.writeError(since: &position)
+        }
+    }
 
     /// EACCES unless the handle has the right.
     @inline(__always)

@@ -222,6 +222,8 @@ public final class RecordStore: NodeStore, @unchecked Sendable {
     public func evicted(_ node: TreeNode) {}
 
     public func statistics() throws(Pause) -> FileSystemStatistics { FileSystemStatistics() }
-    public func sync(_ node: TreeNode?, dataOnly: Bool) throws(Pause) {}
+    public func sync(
+        _ node: TreeNode?, dataOnly: Bool, _ point: inout SyncPoint
+    ) throws(Pause) {}
     public func close() throws(Pause) {}
 }

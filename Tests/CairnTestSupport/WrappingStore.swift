@@ -119,8 +119,10 @@ open class WrappingStore: NodeStore, @unchecked Sendable {
 
     public func statistics() throws(Pause) -> FileSystemStatistics { try inner.statistics() }
 
-    public func sync(_ node: TreeNode?, dataOnly: Bool) throws(Pause) {
-        try inner.sync(node, dataOnly: dataOnly)
+    public func sync(
+        _ node: TreeNode?, dataOnly: Bool, _ point: inout SyncPoint
+    ) throws(Pause) {
+        try inner.sync(node, dataOnly: dataOnly, &point)
     }
 
     public func close() throws(Pause) { try inner.close() }

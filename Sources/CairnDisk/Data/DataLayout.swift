@@ -5,19 +5,32 @@
 struct DataLayout: Sendable {
     let blockSize: UInt32
     let totalBlocks: UInt64
+    /// Where data may stand, as numbers of blocks.
+    let places: Range<UInt64>
     /// No byte of a file is at or behind this offset.
     static let endOfFiles: UInt64 = 1 << 63
     /// What tail and value of an item may have together.
     let itemRoom: Int
 
-    init(blockSize: UInt32, nodeSize: UInt32, totalBlocks: UInt64) {
+    init(_ geometry: VolumeGeometry) {
+        self.init(
+            blockSize: geometry.blockSize, nodeSize: geometry.nodeSize,
+            totalBlocks: geometry.totalBlocks,
+            places: geometry.firstBlock.rawValue..<geometry.endBlock.rawValue)
+    }
+
+    /// `places` nil: on the whole device.
+    init(
+        blockSize: UInt32, nodeSize: UInt32, totalBlocks: UInt64, places: Range<UInt64>? = nil
+    ) {
         self.blockSize = blockSize
+        self.places = places ?? 0..<totalBlocks
         self.totalBlocks = totalBlocks
         itemRoom = (Int(nodeSize) - 32) / 4 - 24
     }
 
     var limits: ExtentRecord.Limits {
-        ExtentRecord.Limits(blockSize: blockSize, totalBlocks: totalBlocks)
+        ExtentRecord.Limits(blockSize: blockSize, places: places)
     }
 
     /// A file that is no larger stands in its inode. Larger ones would save little against a block,

@@ -51,6 +51,11 @@ struct DataPiece {
         return false
     }
 
+    var isInPlace: Bool {
+        if case .inPlace = place { return true }
+        return false
+    }
+
     /// As it is, without compression.
     func unpacked(checksums: [UInt32]) -> DataPiece {
         guard case .packed(let packed) = content else { return self }

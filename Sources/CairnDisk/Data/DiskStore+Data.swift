@@ -27,7 +27,6 @@ extension DiskStore {
         let written = try volume.changing(.operation) { (pass) throws(Pause) in
             let written = try write(bytes, to: node, file, at: offset, &after)
             volume.noteOperation(pass)
-            node.changed = volume.syncTarget()
             return written
         }
         attributes = after
@@ -49,6 +48,7 @@ extension DiskStore {
             throw error
         }
         file.settleReservation()
+        file.unlogged.insert(offset..<offset + UInt64(written))
         dirtyNodes.list(node, file)
         if written < bytes.count {
             attributes.size = max(node.stored.size, offset + UInt64(written))

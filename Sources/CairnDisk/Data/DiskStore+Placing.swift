@@ -63,6 +63,7 @@ extension DiskStore: DirtyDataOwner {
         Task(executorPreference: environment.executor) { [self] in
             await turn.acquire()
             defer { turn.release() }
+            dirtyNodes.take(node)
             do throws(Errno) {
                 let scratch = try PlacementScratch()
                 let placement = try await suspending { () throws(Pause) in
@@ -74,6 +75,7 @@ extension DiskStore: DirtyDataOwner {
                 await batch.carryOut(scratch)
                 done.finish(placement.failure)
             } catch {
+                relist(node)
                 done.finish(error)
             }
         }
@@ -82,23 +84,14 @@ extension DiskStore: DirtyDataOwner {
 
     /// There is much to place: it is begun before the next commit would do it.
     func placeUnderPressure() {
+        // What the log of a read-only mount holds stays in memory.
+        guard !volume.isReadOnly else { return }
         guard !isPressed.exchange(true, ordering: .acquiringAndReleasing) else { return }
         Task(executorPreference: environment.executor) { [self] in
             await placeDirtyData(isLast: false)
             isPressed.store(false, ordering: .releasing)
         }
     }
-
-    func logDirtyData(to batch: inout EditBatch, limit: Int) -> Bool { false }
-
-    func replayWrite(
-        inode: UInt64, offset: UInt64, bytes: UnsafeRawBufferPointer
-    ) async throws(Errno) {
-        report("inode \(inode): bytes in the log, which this version neither writes nor replays")
-        throw .EOPNOTSUPP
-    }
-
-    func endReplay() async throws(Errno) {}
 
     /// Promises room to a placement. It may not wait for a commit, which may be waiting for it.
     func promiseForPlacing(_ promise: SpacePromise) throws(Pause) {

@@ -54,6 +54,24 @@ final class FileCut {
         reserved = held.count
     }
 
+    /// Zeros that stand in dirty pages now, and nowhere else.
+    private func noteZeros() {
+        let layout = file.store.layout
+        switch kind {
+        case .truncate(let size):
+            file.unlogged = file.unlogged.prefix(size)
+            if !held.isEmpty { file.unlogged.insert(size..<layout.roundedUp(size)) }
+        case .punch(let range):
+            guard !held.isEmpty else { return }
+            let first = layout.roundedUp(range.lowerBound)
+            let last = layout.roundedDown(range.upperBound)
+            file.unlogged.insert(range.lowerBound..<min(max(first, range.lowerBound), range.upperBound))
+            if last >= range.lowerBound { file.unlogged.insert(last..<range.upperBound) }
+        case .drop:
+            file.unlogged.removeAll()
+        }
+    }
+
     deinit {
         for page in held { page.unpin() }
         if reserved > 0 { file.store.volume.release(SpacePromise(blocks: reserved)) }
@@ -74,6 +92,7 @@ final class FileCut {
         } catch {
             preconditionFailure("a cut that was prepared had to wait")
         }
+        noteZeros()
         file.reserved += reserved
         reserved = 0
         file.settleReservation()

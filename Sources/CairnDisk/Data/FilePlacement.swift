@@ -26,6 +26,10 @@ final class FilePlacement: @unchecked Sendable {
     /// There were extents when it began.
     let extentsMayExist: Bool
     let reservationsMayExist: Bool
+    /// It takes all that is dirty.
+    let isWhole: Bool
+    /// What of it was not logged.
+    private let unlogged: ByteRanges
 
     /// What stands in the inode from now on.
     var inline: [UInt8]?
@@ -44,8 +48,10 @@ final class FilePlacement: @unchecked Sendable {
 
     private init(
         _ node: DiskNode, _ file: FileState, _ snapshot: DirtySnapshot?, size: UInt64,
-        reservedNodes: Int, _ options: DiskOptions
+        isWhole: Bool, reservedNodes: Int, _ options: DiskOptions
     ) {
+        self.isWhole = isWhole
+        unlogged = file.unlogged
         self.node = node
         self.file = file
         self.snapshot = snapshot
@@ -79,18 +85,22 @@ final class FilePlacement: @unchecked Sendable {
             return nil
         }
         var size = node.stored.size
+        var isWhole = true
         if let last = snapshot?.runs.last,
             let next = pages.nextDirtyRun(
                 from: PageIndex(rawValue: last.first.rawValue + UInt64(last.count)))
         {
+            isWhole = false
             let placed = next.lowerBound.rawValue * UInt64(store.blockSize)
             size = max(min(size, placed), min(node.state.recordedSize, size))
         }
         let reservedNodes = file.takeNodes(forPages: snapshot?.pageCount ?? 0)
         file.reserved -= snapshot?.pageCount ?? 0
         file.placing = Wait()
+        defer { if isWhole { file.unlogged.removeAll() } }
         return FilePlacement(
-            node, file, snapshot, size: size, reservedNodes: reservedNodes, store.options)
+            node, file, snapshot, size: size, isWhole: isWhole, reservedNodes: reservedNodes,
+            store.options)
     }
 
     // MARK: Entering
@@ -112,6 +122,10 @@ final class FilePlacement: @unchecked Sendable {
         try vacate(in: &batch, &state)
         putPieces(into: &batch, &state, group: pass.group)
         state.recordedSize = min(size, node.stored.size)
+        // What was overwritten in place has no record that would take the place of what the log has.
+        let isInRecords = isWhole && !pieces.contains { $0.isInPlace }
+        batch.editsLoggedData = state.loggedSize > 0 && !isInRecords
+        if isWhole { state.loggedSize = 0 }
         let record = node.record(node.stored, state, parent: 0).encoded
         record.withUnsafeBytes {
             batch.put(
@@ -174,7 +188,6 @@ final class FilePlacement: @unchecked Sendable {
 
     /// The records for the pieces; neighbours in file and device as one, as far as may be.
     private func extents(_ group: TransactionGroup) -> [FileExtent] {
-        let blockSize = file.store.blockSize
         let longest =
             hasChecksums
             ? file.store.layout.checkedExtentLength : ExtentRecord.maximumPlainLength
@@ -268,6 +281,7 @@ final class FilePlacement: @unchecked Sendable {
         file.placing = nil
         store.volume.giveBack(allocated)
         allocated = []
+        if failure != nil, isWhole, !file.isDropped { file.unlogged.insert(unlogged) }
         file.reserved += reserved
         file.reservedNodes += reservedNodes
         reserved = 0

@@ -33,6 +33,8 @@ final class FileState: @unchecked Sendable {
     /// How often writers went to another place since nothing was dirty, and where they are.
     private var places = 0
     private var lastWritten: UInt64 = 0
+    /// What was written since it was logged or placed (DiskStore+Log.swift).
+    var unlogged = ByteRanges()
     /// The node is in the list of dirty nodes.
     var isListed = false
     /// Finishes when the placement that is under way has ended; nil: there is none.
@@ -46,8 +48,6 @@ final class FileState: @unchecked Sendable {
     /// Behind where data of this file was placed last.
     var lastPlaced: BlockNumber?
     var stubbornness = Stubbornness()
-    /// Up to where syncs of this node have told what could not be written.
-    var toldErrors = ErrorSequence().position()
 
     init(of number: UInt64, in store: DiskStore) {
         self.number = number

@@ -44,7 +44,17 @@ struct ExtentRecord: Hashable, Sendable {
     struct Limits: Sendable {
         /// Bytes.
         var blockSize: UInt32
-        var totalBlocks: UInt64
+        /// Where data may stand, as numbers of blocks.
+        var places: Range<UInt64>
+
+        init(blockSize: UInt32, places: Range<UInt64>) {
+            self.blockSize = blockSize
+            self.places = places
+        }
+
+        init(blockSize: UInt32, totalBlocks: UInt64) {
+            self.init(blockSize: blockSize, places: 0..<totalBlocks)
+        }
     }
 
     // MARK: Making
@@ -167,9 +177,13 @@ struct ExtentRecord: Hashable, Sendable {
             else { throw RecordDamage("lengths of a compressed extent") }
         }
         let blocks = blocks(of: limits.blockSize)
-        guard address.rawValue < limits.totalBlocks,
-            blocks <= limits.totalBlocks - address.rawValue
-        else { throw RecordDamage("an extent beyond the device, at block \(address.rawValue)") }
+        let (first, end) = (limits.places.lowerBound, limits.places.upperBound)
+        guard address.rawValue < end, blocks <= end - address.rawValue else {
+            throw RecordDamage("an extent beyond the device, at block \(address.rawValue)")
+        }
+        guard address.rawValue >= first else {
+            throw RecordDamage("an extent in the log or before, at block \(address.rawValue)")
+        }
     }
 
     // MARK: Encoding

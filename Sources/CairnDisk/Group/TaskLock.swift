@@ -24,6 +24,15 @@ final class TaskLock: @unchecked Sendable {
         }
     }
 
+    /// Takes it if nobody has it. False: somebody has.
+    func acquireIfFree() -> Bool {
+        lock.withLock {
+            if isHeld { return false }
+            isHeld = true
+            return true
+        }
+    }
+
     func release() {
         let next = lock.withLock { () -> UnsafeContinuation<Void, Never>? in
             if waiting.isEmpty {

@@ -33,11 +33,20 @@ extension Volume {
         if let failure = stateLock.withLock({ failure }) { return failure }
         let began = environment.timers.monotonicNanoseconds()
         let owner = dirtyDataOwner
-        await owner?.placeDirtyData(isLast: false)
+        if let owner, !owner.isDirtyDataSmall(limit: loggedDataLimit) {
+            await owner.placeDirtyData(isLast: false)
+        }
         await phase.acquire()
         gate.close()
         space.hasDirtyData.store(false, ordering: .releasing)
         await owner?.placeDirtyData(isLast: true)
+        if owner?.hasLoggedData == true {
+            // The group would put an end to the log, which has what was acknowledged.
+            gate.open()
+            phase.release()
+            fail(.EIO, "data that is in the log cannot be placed")
+            return .EIO
+        }
         let closed = closeGroup(isUnmounting: isUnmounting, isForced: isForced || isUnmounting)
         let operations = gate.operationCount
         gate.open()
@@ -96,6 +105,10 @@ extension Volume {
         }
         try await free(main.freed, &freed)
         let spaceCommit = try await enterSpace(&freed)
+        guard !space.lock.withLock({ space.isContradictory }) else {
+            throw VolumeFailure(
+                .EIO, "free space", "it is not what the trees use; run cairn fsck")
+        }
         let (mainRoot, mainImages) = main.seal()
         let (spaceRoot, spaceImages) = spaceCommit.seal()
         try await device("a node") { () async throws(Errno) in

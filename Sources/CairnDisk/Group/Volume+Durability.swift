@@ -98,7 +98,7 @@ extension Volume {
     /// A commit shall come soon: the changes take much memory.
     func requestCommit() {
         let mustStart = stateLock.withLock {
-            guard !isClosed, failure == nil else { return false }
+            guard !isClosed, !isStarting, failure == nil else { return false }
             isCommitWanted = true
             defer { isCommitting = true }
             return !isCommitting

@@ -12,7 +12,7 @@ import CairnIO
 
 extension Volume {
     /// The most dirty data, in bytes, that goes into the log instead of being placed.
-    private var loggedDataLimit: Int {
+    var loggedDataLimit: Int {
         min(128 << 10, Int(geometry.logBlocks) * Int(geometry.blockSize) / 8)
     }
 
@@ -23,20 +23,21 @@ extension Volume {
         var data = EditBatch()
         await phase.acquire()
         gate.close()
-        if let owner, !owner.logDirtyData(to: &data, limit: loggedDataLimit) {
+        var obstacle = obstacleToLogging
+        if obstacle == nil, let owner, !owner.logDirtyData(to: &data, limit: loggedDataLimit) {
             // More than a little: most of it is placed while operations go on.
             gate.open()
             phase.release()
             await owner.placeDirtyData(isLast: false)
             await phase.acquire()
             gate.close()
-            data.removeAll()
-            if !owner.logDirtyData(to: &data, limit: loggedDataLimit) {
+            obstacle = obstacleToLogging
+            if obstacle == nil, !owner.logDirtyData(to: &data, limit: loggedDataLimit) {
                 await owner.placeDirtyData(isLast: true)
             }
         }
         let operations = gate.operationCount
-        let plan = planEntry(data)
+        let plan = obstacle ?? planEntry(data)
         gate.open()
         phase.release()
         switch plan {
@@ -74,10 +75,16 @@ extension Volume {
         case entry(PlannedEntry)
     }
 
+    /// Why nothing can be put into the log now. Under `phase`, with the gate closed; asked before
+    /// dirty data counts as logged.
+    private var obstacleToLogging: EntryPlan? {
+        if stateLock.withLock({ failure != nil }) { return .commit }
+        if logWaitsForCommit { return .afterCommit }
+        return pending.isTooMuch ? .commit : nil
+    }
+
     /// Makes an entry of what is pending, under `phase` and with the gate closed.
     private func planEntry(_ data: borrowing EditBatch) -> EntryPlan {
-        if stateLock.withLock({ failure != nil }) { return .commit }
-        guard !logWaitsForCommit else { return .afterCommit }
         switch pending.take() {
         case .tooMuch: return .commit
         case .records(var records):

@@ -35,6 +35,9 @@ final class PendingRecords: @unchecked Sendable {
         }
     }
 
+    /// Only a commit makes it durable.
+    var isTooMuch: Bool { lock.withLock { hasOverflowed } }
+
     /// What is pending, and from now on is not.
     enum Taken: ~Copyable {
         case records(EditBatch)

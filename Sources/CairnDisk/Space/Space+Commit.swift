@@ -98,6 +98,7 @@ extension Space {
 
     private func noteDamage(_ what: String, _ run: BlockRun) {
         hasDamage = true
+        isContradictory = true
         report(
             "blocks \(run.start.rawValue) to \(run.end.rawValue - 1) are \(what): run cairn fsck")
     }

@@ -74,6 +74,8 @@ final class Space: @unchecked Sendable {
     /// Regions whose maps are in memory.
     var loadedRegions = 0
     var hasDamage = false
+    /// Something is in use and free, or was freed twice: nothing may be written any more.
+    var isContradictory = false
 
     /// Without regions yet: `append` brings them.
     init(_ superblock: Superblock, report: @escaping @Sendable (String) -> Void) {

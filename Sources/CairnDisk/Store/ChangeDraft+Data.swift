@@ -26,7 +26,10 @@ extension ChangeDraft {
         }
         batch.mayUseReserve = true
         cuts.append(try FileCut(.truncate(size), of: node, file))
-        withState(of: index) { $0.recordedSize = min($0.recordedSize, size) }
+        withState(of: index) {
+            $0.recordedSize = min($0.recordedSize, size)
+            $0.loggedSize = min($0.loggedSize, size)
+        }
         let start = store.layout.roundedUp(size)
         try vacate(start..<DataLayout.endOfFiles, index, mayContinue: true)
     }
@@ -44,8 +47,11 @@ extension ChangeDraft {
             // The first of them may reach into what stays.
             withState(of: index) { $0.isOrphan = true }
             nodes[index].isCutLater = true
+            batch.editsLoggedData = batch.editsLoggedData || nodes[index].state.loggedSize > 0
             return
         }
+        // What stays of an extent that is cut is entered anew, and stands before what the log has.
+        if !extents.isEmpty, nodes[index].state.loggedSize > 0 { batch.editsLoggedData = true }
         let vacated = batch.vacate(range, of: node.number, extents, store.layout)
         withState(of: index) { state in
             state.extentBlocks -= min(state.extentBlocks, vacated.blocks)
@@ -70,6 +76,8 @@ extension ChangeDraft {
                 layout.roundedUp(range.lowerBound), layout.roundedDown(range.upperBound))
         try store.uncompress(around: whole, of: nodes[index].node, file)
         cuts.append(try FileCut(.punch(range), of: nodes[index].node, file))
+        // No record says what became of bytes that are in the log only.
+        if nodes[index].state.loggedSize > 0 { batch.editsLoggedData = true }
         try vacate(whole, index, mayContinue: false)
     }
 
@@ -85,6 +93,8 @@ extension ChangeDraft {
         let holes = try holes(in: wanted, index)
         let blocks = holes.reduce(0) { $0 + layout.blocks(UInt64($1.count)) }
         guard blocks > 0 else { return }
+        // Bytes that are in the log only may stand in a hole.
+        if nodes[index].state.loggedSize > 0 { batch.editsLoggedData = true }
         guard blocks <= layout.totalBlocks else { throw .failed(.ENOSPC) }
         let promise = SpacePromise(blocks: Int(blocks))
         try store.volume.reserve(promise)

@@ -101,7 +101,6 @@ struct ChangeDraft: ~Copyable {
     consuming func keep() {
         for draft in nodes where !draft.isFreed {
             draft.node.state = draft.state
-            draft.node.changed = store.volume.syncTarget()
         }
         for cut in cuts { cut.carryOut() }
         for draft in nodes where !draft.isFreed { store.noteOccupancy(draft.node) }

@@ -29,6 +29,16 @@ final class DirtyNodes: @unchecked Sendable {
         }
     }
 
+    /// Takes one, if it is there: whoever places it by itself, so that it is not in the list twice.
+    func take(_ node: DiskNode) {
+        lock.withLock { nodes.removeAll { $0 === node } }
+    }
+
+    /// All, which stay; nil if they are more.
+    func all(atMost limit: Int) -> [DiskNode]? {
+        lock.withLock { nodes.count <= limit ? nodes : nil }
+    }
+
     var isEmpty: Bool { lock.withLock { nodes.isEmpty } }
     var count: Int { lock.withLock { nodes.count } }
 }

@@ -4,7 +4,7 @@
 //
 // Invariants, whenever the lock is free
 //  - The record in the main tree says `state` and `stored`, but for what is not placed yet: the size
-//    there is `state.recordedSize`, and the times may be older.
+//    there is `state.recordedSize`, or what the log says, and the times may be older.
 //  - `file` is nil for all but regular files.
 
 import CairnBase
@@ -21,6 +21,8 @@ struct NodeState: Sendable {
     var extentBlocks: UInt64 = 0
     /// Its size in the tree: up to there data is placed.
     var recordedSize: UInt64 = 0
+    /// Its size in the log, as long as the log has bytes of it that are not placed; else 0.
+    var loggedSize: UInt64 = 0
     var attributesMayExist = false
     /// Which compression FS_COMPR_FL stands for; `.asMounted` where it is not set.
     var compression = InodeRecord.CompressionChoice.asMounted
@@ -37,8 +39,6 @@ struct NodeState: Sendable {
 final class DiskNode: TreeNode, @unchecked Sendable {
     var state: NodeState
     private(set) var file: FileState?
-    /// Its last change.
-    var changed = SyncTarget(operations: 0)
 
     /// A node that is to be made.
     init(new attributes: Attributes, _ file: FileState?, in tree: TreeFileSystem) {
@@ -62,6 +62,16 @@ final class DiskNode: TreeNode, @unchecked Sendable {
 
     override func adopt(_ fresh: TreeNode) {
         state = unsafeDowncast(fresh, to: DiskNode.self).state
+    }
+
+    // Only files have data that is written late.
+    override var writeErrors: ErrorSequence.Position? {
+        guard let file else { return nil }
+        return file.pagesIfMade?.errors.position() ?? ErrorSequence().position()
+    }
+
+    override func writeError(since position: inout ErrorSequence.Position) -> Errno? {
+        file?.pagesIfMade?.errors.check(since: &position)
     }
 
     /// Data is overwritten in place, without checksums and compression.
@@ -126,7 +136,8 @@ final class DiskNode: TreeNode, @unchecked Sendable {
             birth: state.birth, time: attributes.birthTime)
         result.user = attributes.user
         result.group = attributes.group
-        result.size = kind == .directory ? state.entryCount : state.recordedSize
+        result.size =
+            kind == .directory ? state.entryCount : max(state.recordedSize, state.loggedSize)
         result.blocks = state.extentBlocks
         if kind == .directory {
             result.special = parent

@@ -14,20 +14,16 @@ extension DiskStore {
 
     // MARK: Syncing
 
-    /// A node is durable with its last change. For everything the target is taken anew in each attempt,
-    /// so it may wait longer than it must while others write.
-    func sync(_ node: TreeNode?, dataOnly: Bool) throws(Pause) {
-        guard let node else {
-            // Closing makes all durable by itself, and tells what could not be.
-            if isClosing.load(ordering: .acquiring) { return }
-            return try volume.sync(volume.syncTarget())
-        }
-        let disk = DiskStore.node(node)
-        try volume.sync(disk.lock.withLockShared { disk.changed })
-        guard let file = disk.file, let pages = file.pagesIfMade else { return }
-        disk.lock.lock()
-        defer { disk.lock.unlock() }
-        if let error = pages.errors.check(since: &file.toldErrors) { throw .failed(error) }
+    /// A file is synced with all that was acknowledged before the call: after a crash the state is
+    /// that at some moment not earlier than the last sync that returned, of whatever file.
+    func sync(
+        _ node: TreeNode?, dataOnly: Bool, _ point: inout SyncPoint
+    ) throws(Pause) {
+        // Closing makes all durable by itself, and tells what could not be.
+        if node == nil, isClosing.load(ordering: .acquiring) { return }
+        let target = point.target.map { SyncTarget(operations: $0) } ?? volume.syncTarget()
+        point.target = target.operations
+        try volume.sync(target)
     }
 
     // MARK: Closing
@@ -74,7 +70,9 @@ extension DiskStore {
         }
         environment.account.onPressure(nil)
         // What could not be placed is lost.
-        if !dirtyNodes.takeAll().isEmpty { failure = failure ?? .EIO }
+        if !dirtyNodes.takeAll().isEmpty, !volume.isReadOnly || failure != nil {
+            failure = failure ?? .EIO
+        }
         environment.closed()
         closingLock.withLock { closing = .over(failure) }
     }

@@ -50,9 +50,7 @@ final class DiskStore: NodeStore, @unchecked Sendable {
         self.volume = volume
         self.options = options
         self.environment = environment
-        layout = DataLayout(
-            blockSize: volume.geometry.blockSize, nodeSize: volume.geometry.nodeSize,
-            totalBlocks: volume.geometry.totalBlocks)
+        layout = DataLayout(volume.geometry)
         let key = volume.opened.nameKey
         nameKey = NameKey(first: key.first, second: key.second, hashBits: hashBits)
         emptier = Emptier(self)
@@ -150,7 +148,8 @@ final class DiskStore: NodeStore, @unchecked Sendable {
         let found = try find(.inode, of: number, 0, .empty) {
             value throws(RecordDamage) in try InodeRecord(decoding: value)
         }
-        guard let record = found else { throw .failed(.ESTALE) }
+        // What has no links is gone; it waits for being freed only.
+        guard let record = found, record.links > 0 else { throw .failed(.ESTALE) }
         if number == InodeNumbers.root, record.kind != .directory {
             throw damaged(number, "the root is no directory")
         }
@@ -160,8 +159,6 @@ final class DiskStore: NodeStore, @unchecked Sendable {
             file?.recordedEnd.store(record.size, ordering: .relaxed)
         }
         let node = DiskNode(number, record, file, blockSize: blockSize, in: tree)
-        // Its last change may be older than this object, and not be durable yet.
-        node.changed = volume.syncTarget()
         return node
     }
 

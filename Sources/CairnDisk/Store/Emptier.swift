@@ -146,6 +146,7 @@ final class Emptier: @unchecked Sendable {
         let node = cut.node
         var batch = EditBatch()
         batch.mayUseReserve = true
+        batch.editsLoggedData = node.state.loggedSize > 0
         let extents = try lastExtents(of: inode, from: cut.end)
         let vacated = batch.vacate(
             cut.end..<DataLayout.endOfFiles, of: inode, extents, store.layout)

@@ -18,22 +18,21 @@ protocol DirtyDataOwner: AnyObject, Sendable {
     /// cannot be written because of an error is the owner's to keep, and its next fsync's to report.
     func placeDirtyData(isLast: Bool) async
 
+    /// Whether placing it with the gate closed takes no longer than a moment.
+    func isDirtyDataSmall(limit: Int) -> Bool
+
     /// The gate is closed. Appends to `batch` what is dirty and was not in the log before: its
     /// bytes (`EditBatch.write`) after the inode's record, all of it, if that needs no more than
-    /// `limit` bytes; gives false if it needs more, and appends nothing. It stays dirty. Until it is
-    /// placed, batches that edit extents of such a file say so (`EditBatch.editsLoggedData`), also
-    /// the one that places it.
+    /// `limit` bytes; gives false if it needs more, or some is being placed, and appends nothing. It
+    /// stays dirty. Until it is placed, a batch that edits extents of such a file either replaces
+    /// all that was logged of it, or says so (`EditBatch.editsLoggedData`).
     func logDirtyData(to batch: inout EditBatch, limit: Int) -> Bool
 
-    /// Recovery: writes these bytes to the file's data and places them, before it returns. Called
-    /// between changes of the same file's items, in the order in which they were logged, before
-    /// anything else is asked of the volume; so nothing of the file may be kept in memory after it.
-    func replayWrite(
-        inode: UInt64, offset: UInt64, bytes: UnsafeRawBufferPointer
-    ) async throws(Errno)
+    /// Something that is in the log is not placed. After `placeDirtyData(isLast: true)` that means
+    /// that it could not be, so the log is needed still.
+    var hasLoggedData: Bool { get }
 
-    /// Recovery: all of the log was carried out. Inodes that were logged with or after writes count
-    /// their blocks as if these were not placed: mends that for those that `replayWrite` was called
-    /// for.
-    func endReplay() async throws(Errno)
+    /// Recovery: all of the log was carried out but for these bytes. Makes them dirty data, which the
+    /// first commit places; it may place them sooner.
+    func replay(_ writes: ReplayedWrites) async throws(Errno)
 }

@@ -50,13 +50,21 @@ public struct Formatter {
         return formatter.uuid
     }
 
-    /// Zeros over what could be taken for a filesystem.
+    /// Zeros over what could be taken for a filesystem. All of the log, so that an image has room for
+    /// it: an entry that is the first to be written to its place would cost the host's filesystem
+    /// an allocation, and a commit of its own.
     private func clear() async throws(Errno) {
-        let zeros = try AlignedBuffer(count: Int(VolumeGeometry.setLength))
-        let logHead = UnsafeRawBufferPointer(rebasing: zeros.bytes[..<Int(geometry.blockSize)])
-        try await device.write(zeros.bytes, at: 0)
-        try await device.write(zeros.bytes, at: geometry.size - VolumeGeometry.setLength)
-        try await device.write(logHead, at: geometry.offset(of: geometry.logStart))
+        let zeros = try AlignedBuffer(count: 1 << 20)
+        let set = zeros.bytes.part(0..<Int(VolumeGeometry.setLength))
+        try await device.write(set, at: 0)
+        try await device.write(set, at: geometry.size - VolumeGeometry.setLength)
+        var offset = geometry.offset(of: geometry.logStart)
+        let end = geometry.offset(of: geometry.firstBlock)
+        while offset < end {
+            let count = Int(min(UInt64(zeros.bytes.count), end - offset))
+            try await device.write(zeros.bytes.part(0..<count), at: offset)
+            offset += UInt64(count)
+        }
         try await device.flush()
     }
 

@@ -1,9 +1,9 @@
 // Recovery: carrying out again what was synced and not committed (docs/format.md §8, §10).
 //
 // The entries are read twice: first for the blocks that they say are in use, so that data which is
-// placed while replaying (writes that went into the log) takes none of them; then to be carried out,
-// in their order. All of it belongs to the open group, and is committed at the end; until then the log
-// stays as it is, so a crash meanwhile only means doing it again.
+// placed afterwards (writes that went into the log) takes none of them; then to be carried out, in
+// their order. All of it belongs to the open group, and is committed at the end; until then the log stays as
+// it is and no commit is made, so a crash meanwhile only means doing it again.
 
 import CairnBase
 import CairnIO
@@ -19,10 +19,11 @@ extension Volume {
         } catch {
             throw VolumeFailure(
                 error, "the log of group \(opened.group.rawValue)",
-                error == .EROFS
-                    ? "it holds data that a read-only mount cannot place; mount for writing once"
-                    : "it cannot be carried out (\(error)); run cairn fsck")
+                "it cannot be carried out (\(error)); run cairn fsck")
         }
+        // A timer that came too early is forgotten; the commit below is everybody's.
+        disarmTimer()
+        stateLock.withLock { isStarting = false }
         guard !isReadOnly else { return }
         current.mounts &+= 1
         current.mounted = environment.time.now()
@@ -64,19 +65,25 @@ extension Volume {
         _ count: UInt64, _ owner: (any DirtyDataOwner)?
     ) async throws(Errno) {
         let reader = LogReader(device, opened)
+        var data = ReplayedData(blockSize: UInt64(geometry.blockSize))
         var done: UInt64 = 0
         while let entry = try await reader.next() {
             var batch = EditBatch()
             for record in entry.records {
                 switch record.kind {
-                case .put, .remove, .used, .freed: batch.append(record)
+                case .put, .remove:
+                    var old: [UInt8]?
+                    if data.needsOld(record) {
+                        // With all edits before this one.
+                        try await replay(batch)
+                        batch.removeAll()
+                        old = try await value(ofItem: record)
+                    }
+                    data.note(record, replacing: old)
+                    batch.append(record)
+                case .used, .freed: batch.append(record)
                 case .inodes: noteInodes(below: record.first)
-                case .write:
-                    try await replay(batch)
-                    batch.removeAll()
-                    guard !isReadOnly, let owner else { throw .EROFS }
-                    try await owner.replayWrite(
-                        inode: record.first, offset: record.second, bytes: record.value)
+                case .write: data.write(record)
                 }
             }
             try await replay(batch)
@@ -85,7 +92,17 @@ extension Volume {
             counters.countReplay()
             environment.progress?(VolumeProgress(work: .replaying, done: done, of: count))
         }
-        if !isReadOnly { try await owner?.endReplay() }
+        guard !data.writes.isEmpty else { return }
+        guard let owner else { throw .EOPNOTSUPP }
+        try await owner.replay(data.writes)
+    }
+
+    /// What the tree has where a record of the log enters or removes an item.
+    private func value(ofItem record: LogRecord) async throws(Errno) -> [UInt8]? {
+        let key = ItemKey(object: record.first, number: record.second, tail: record.tail)
+        return try await suspending { () throws(Pause) in
+            try read { (tree) throws(Pause) in try tree.find(key) { Array($0) } }
+        }
     }
 
     private func replay(_ batch: borrowing EditBatch) async throws(Errno) {

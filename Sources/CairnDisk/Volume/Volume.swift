@@ -62,6 +62,8 @@ final class Volume: @unchecked Sendable {
     var isCommitting = false
     var isSyncing = false
     var isClosed = false
+    /// The log is still being carried out: a commit would cut it off.
+    var isStarting = true
     var timer: TimerTicket?
 
     /// A commit shall be started as soon as the pass that wanted it is given back.

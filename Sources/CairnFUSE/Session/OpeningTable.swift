@@ -1,5 +1,5 @@
 // The handles of open files. Only those have one whose data goes through an `Opening`, such as
-// procfs's, and all where locks are shared with other doors.
+// procfs's, those that fsync may have to tell errors, and all where locks are shared with other doors.
 //
 // Threading: one lock, held to find or change an entry only.
 
@@ -10,6 +10,8 @@ final class OpeningTable: @unchecked Sendable {
     // Sendable: `lock` guards the fields.
     struct OpenFile {
         var opening: Opening?
+        /// Up to where it was told what could not be written.
+        var errors: ErrorSequence.Position?
         /// Who took locks through this handle, as the kernel numbers owners.
         var lockOwners: Set<UInt64> = []
     }
@@ -19,10 +21,10 @@ final class OpeningTable: @unchecked Sendable {
     private var lastHandle: UInt64 = 0
 
     /// Never 0, which stands for "no handle".
-    func add(_ opening: Opening?) -> UInt64 {
+    func add(_ opening: Opening?, _ errors: ErrorSequence.Position?) -> UInt64 {
         lock.withLock {
             lastHandle += 1
-            files[lastHandle] = OpenFile(opening: opening)
+            files[lastHandle] = OpenFile(opening: opening, errors: errors)
             return lastHandle
         }
     }
@@ -30,6 +32,16 @@ final class OpeningTable: @unchecked Sendable {
     @inline(__always)
     func find(_ handle: UInt64) -> Opening? {
         handle == 0 ? nil : lock.withLock { files[handle]?.opening }
+    }
+
+    /// What could not be written of a file since its handle was told last.
+    func takeWriteError(of inode: Inode, through handle: UInt64) -> Errno? {
+        guard handle != 0 else { return nil }
+        return lock.withLock {
+            guard var position = files[handle]?.errors else { return nil }
+            defer { files[handle]?.errors = position }
+            return inode.writeError(since: &position)
+        }
     }
 
     func note(_ owner: UInt64, lockedThrough handle: UInt64) {

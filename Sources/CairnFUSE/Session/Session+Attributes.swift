@@ -219,21 +219,30 @@ extension Session {
         return .reply(Wire.statisticsSize)
     }
 
-    func sync(_ request: Request) throws(Pause) -> Outcome {
+    func sync(_ request: Request, _ progress: inout Progress) throws(Pause) -> Outcome {
         let dataOnly = request.arguments.u32(8) & WireFlag.syncDataOnly != 0
-        try place(request.nodeID).inode.sync(dataOnly: dataOnly)
+        let inode = try place(request.nodeID).inode
+        try inode.sync(dataOnly: dataOnly, &progress.point)
+        if let error = openings.takeWriteError(of: inode, through: request.arguments.u64(0)) {
+            throw .failed(error)
+        }
         return .done
     }
 
     /// SYNCFS names some node; all filesystems of the namespace are one to the kernel.
-    func syncFileSystem(_ request: Request) throws(Pause) -> Outcome {
-        for mount in namespace.mounts where !mount.hasFailed {
+    func syncFileSystem(
+        _ request: Request, _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
+        // In the order of their identities; those up to `count` are done.
+        for mount in namespace.mounts where mount.identity > UInt64(progress.count) {
             do throws(Pause) {
-                try mount.fileSystem.sync()
+                if !mount.hasFailed { try mount.fileSystem.sync(&progress.point) }
             } catch {
                 guard case .wait(let wait) = error else { throw error }
                 throw .wait(mount.registered(wait))
             }
+            progress.count = Int(truncatingIfNeeded: mount.identity)
+            progress.point = SyncPoint()
         }
         return .done
     }

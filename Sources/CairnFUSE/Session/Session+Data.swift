@@ -33,7 +33,9 @@ extension Session {
             flags.remove(.keepCache)
         }
         if !options.sharesLocks { flags.insert(.noFlush) }
-        let handle = opening != nil || options.sharesLocks ? openings.add(opening) : 0
+        let errors = place.inode.writeErrors
+        let needsHandle = opening != nil || options.sharesLocks || errors != nil
+        let handle = needsHandle ? openings.add(opening, errors) : 0
         reply.put(handle, at: offset)
         reply.put(flags.rawValue, at: offset + 8)
         reply.put(UInt32(0), at: offset + 12)
@@ -161,7 +163,11 @@ extension Session {
         if place.mount.flags.contains(.synchronous)
             || arguments.u32(32) & (OpenFlag.synchronous | OpenFlag.synchronousData) != 0
         {
-            try place.inode.sync(dataOnly: arguments.u32(32) & OpenFlag.synchronous == 0)
+            try place.inode.sync(
+                dataOnly: arguments.u32(32) & OpenFlag.synchronous == 0, &progress.point)
+            if let error = openings.takeWriteError(of: place.inode, through: arguments.u64(0)) {
+                throw .failed(error)
+            }
         }
         reply.put(UInt32(truncatingIfNeeded: progress.count), at: 0)
         reply.put(UInt32(0), at: 4)

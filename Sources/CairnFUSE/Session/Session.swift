@@ -77,6 +77,8 @@ final class Session: @unchecked Sendable {
     struct Progress {
         var inode: Inode?
         var count = 0
+        /// Of the file, or of the filesystem that is being synced.
+        var point = SyncPoint()
     }
 
     // MARK: Dispatch
@@ -136,8 +138,8 @@ final class Session: @unchecked Sendable {
         case .readDirectory: return try readDirectory(request, reply, plus: false)
         case .readDirectoryPlus: return try readDirectory(request, reply, plus: true)
         case .statistics: return try statistics(request, reply)
-        case .sync, .syncDirectory: return try sync(request)
-        case .syncFileSystem: return try syncFileSystem(request)
+        case .sync, .syncDirectory: return try sync(request, &progress)
+        case .syncFileSystem: return try syncFileSystem(request, &progress)
         case .setExtendedAttribute:
             return try setExtendedAttribute(request, worker, &progress)
         case .getExtendedAttribute: return try getExtendedAttribute(request, reply)

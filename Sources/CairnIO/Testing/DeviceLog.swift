@@ -66,6 +66,12 @@ public struct DeviceLog: Sendable {
         self.moments = moments
     }
 
+    /// As if only these requests had been made: what a program that leaves out a flush, say, would have
+    /// done.
+    public func filtered(_ isKept: (Entry) -> Bool) -> DeviceLog {
+        DeviceLog(entries: entries.filter(isKept), moments: moments)
+    }
+
     /// What is settled and what is open if the power is cut right after that moment.
     public struct Cut: Sendable {
         public var settled: [Entry] = []

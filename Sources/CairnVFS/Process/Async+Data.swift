@@ -58,10 +58,10 @@ extension Process {
         ) async throws(Errno) -> Int
     {
         var kept: KeptFile?
-        var done: Int?
+        var progress = WriteProgress()
         return try await runAsync(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWriteAndSync(bytes, to: file, at: nil, &done)
+                try attemptWriteAndSync(bytes, to: file, at: nil, &progress)
             }
         }
     }
@@ -74,10 +74,10 @@ extension Process {
         ) async throws(Errno) -> Int
     {
         var kept: KeptFile?
-        var done: Int?
+        var progress = WriteProgress()
         return try await runAsync(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWriteAndSync(bytes, to: file, at: offset, &done)
+                try attemptWriteAndSync(bytes, to: file, at: offset, &progress)
             }
         }
     }
@@ -90,10 +90,10 @@ extension Process {
         ) async throws(Errno) -> Int
     {
         var kept: KeptFile?
-        var done: Int?
+        var progress = WriteProgress()
         return try await runAsync(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWriteAndSync(buffers, to: file, at: offset, &done)
+                try attemptWriteAndSync(buffers, to: file, at: offset, &progress)
             }
         }
     }
@@ -175,9 +175,10 @@ extension Process {
         public func fsync(_ descriptor: Descriptor) async throws(Errno)
     {
         var kept: KeptFile?
+        var point = SyncPoint()
         try await runAsync(.fsync) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptSync(file, dataOnly: false)
+                try attemptSync(file, dataOnly: false, &point)
             }
         }
     }
@@ -187,9 +188,10 @@ extension Process {
         public func fdatasync(_ descriptor: Descriptor) async throws(Errno)
     {
         var kept: KeptFile?
+        var point = SyncPoint()
         try await runAsync(.fdatasync) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptSync(file, dataOnly: true)
+                try attemptSync(file, dataOnly: true, &point)
             }
         }
     }
@@ -199,9 +201,10 @@ extension Process {
         public func syncFileSystem(_ descriptor: Descriptor) async throws(Errno)
     {
         var kept: KeptFile?
+        var point = SyncPoint()
         try await runAsync(.syncfs) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptSyncFileSystem(file)
+                try attemptSyncFileSystem(file, &point)
             }
         }
     }

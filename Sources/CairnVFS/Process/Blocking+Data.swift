@@ -48,10 +48,10 @@ extension Process {
         _ bytes: UnsafeRawBufferPointer, to descriptor: Descriptor
     ) throws(Errno) -> Int {
         var kept: KeptFile?
-        var done: Int?
+        var progress = WriteProgress()
         return try run(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWriteAndSync(bytes, to: file, at: nil, &done)
+                try attemptWriteAndSync(bytes, to: file, at: nil, &progress)
             }
         }
     }
@@ -62,10 +62,10 @@ extension Process {
         _ bytes: UnsafeRawBufferPointer, to descriptor: Descriptor, at offset: UInt64
     ) throws(Errno) -> Int {
         var kept: KeptFile?
-        var done: Int?
+        var progress = WriteProgress()
         return try run(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWriteAndSync(bytes, to: file, at: offset, &done)
+                try attemptWriteAndSync(bytes, to: file, at: offset, &progress)
             }
         }
     }
@@ -76,10 +76,10 @@ extension Process {
         _ buffers: [UnsafeRawBufferPointer], to descriptor: Descriptor, at offset: UInt64? = nil
     ) throws(Errno) -> Int {
         var kept: KeptFile?
-        var done: Int?
+        var progress = WriteProgress()
         return try run(.write) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWriteAndSync(buffers, to: file, at: offset, &done)
+                try attemptWriteAndSync(buffers, to: file, at: offset, &progress)
             }
         }
     }
@@ -149,9 +149,10 @@ extension Process {
     /// survive a crash.
     public func fsync(_ descriptor: Descriptor) throws(Errno) {
         var kept: KeptFile?
+        var point = SyncPoint()
         try run(.fsync) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptSync(file, dataOnly: false)
+                try attemptSync(file, dataOnly: false, &point)
             }
         }
     }
@@ -159,9 +160,10 @@ extension Process {
     /// fdatasync(2).
     public func fdatasync(_ descriptor: Descriptor) throws(Errno) {
         var kept: KeptFile?
+        var point = SyncPoint()
         try run(.fdatasync) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptSync(file, dataOnly: true)
+                try attemptSync(file, dataOnly: true, &point)
             }
         }
     }
@@ -169,9 +171,10 @@ extension Process {
     /// syncfs(2).
     public func syncFileSystem(_ descriptor: Descriptor) throws(Errno) {
         var kept: KeptFile?
+        var point = SyncPoint()
         try run(.syncfs) { () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptSyncFileSystem(file)
+                try attemptSyncFileSystem(file, &point)
             }
         }
     }

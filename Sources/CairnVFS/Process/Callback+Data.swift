@@ -56,10 +56,10 @@ extension Process {
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
         var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
-        var done: Int?
+        var progress = WriteProgress()
         return submit(.write, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWriteAndSync(bytes, to: file, at: nil, &done)
+                try attemptWriteAndSync(bytes, to: file, at: nil, &progress)
             }
         }
     }
@@ -71,10 +71,10 @@ extension Process {
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
         var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
-        var done: Int?
+        var progress = WriteProgress()
         return submit(.write, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWriteAndSync(bytes, to: file, at: offset, &done)
+                try attemptWriteAndSync(bytes, to: file, at: offset, &progress)
             }
         }
     }
@@ -86,10 +86,10 @@ extension Process {
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
         var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
-        var done: Int?
+        var progress = WriteProgress()
         return submit(.write, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptWriteAndSync(buffers, to: file, at: offset, &done)
+                try attemptWriteAndSync(buffers, to: file, at: offset, &progress)
             }
         }
     }
@@ -175,9 +175,10 @@ extension Process {
         _ descriptor: Descriptor, completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
         var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
+        var point = SyncPoint()
         return submit(.fsync, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptSync(file, dataOnly: false)
+                try attemptSync(file, dataOnly: false, &point)
             }
         }
     }
@@ -188,9 +189,10 @@ extension Process {
         _ descriptor: Descriptor, completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
         var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
+        var point = SyncPoint()
         return submit(.fdatasync, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptSync(file, dataOnly: true)
+                try attemptSync(file, dataOnly: true, &point)
             }
         }
     }
@@ -201,9 +203,10 @@ extension Process {
         _ descriptor: Descriptor, completion: @escaping @Sendable (Result<Void, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
         var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
+        var point = SyncPoint()
         return submit(.syncfs, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptSyncFileSystem(file)
+                try attemptSyncFileSystem(file, &point)
             }
         }
     }

@@ -136,13 +136,16 @@ extension Process {
     }
 
     /// What O_SYNC, O_DSYNC and `-o sync` ask for after a write.
-    func attemptSyncAfterWrite(to file: OpenFile) throws(Pause) {
+    func attemptSyncAfterWrite(to file: OpenFile, _ point: inout SyncPoint) throws(Pause) {
         let status = file.status
         if status.contains(.sync) || file.location.mount.flags.contains(.synchronous) {
-            try file.inode.sync(dataOnly: false)
+            try file.inode.sync(dataOnly: false, &point)
         } else if status.contains(.dataSync) {
-            try file.inode.sync(dataOnly: true)
+            try file.inode.sync(dataOnly: true, &point)
+        } else {
+            return
         }
+        if let error = file.takeWriteError() { throw .failed(error) }
     }
 
     // MARK: Position and size
@@ -294,16 +297,19 @@ extension Process {
     // MARK: Durability
 
     /// fsync(2), fdatasync(2).
-    func attemptSync(_ file: OpenFile, dataOnly: Bool) throws(Pause) {
+    func attemptSync(
+        _ file: OpenFile, dataOnly: Bool, _ point: inout SyncPoint
+    ) throws(Pause) {
         guard !file.isPathOnly else { throw .failed(.EBADF) }
         try file.requireRight(.sync)
-        try file.inode.sync(dataOnly: dataOnly)
+        try file.inode.sync(dataOnly: dataOnly, &point)
+        if let error = file.takeWriteError() { throw .failed(error) }
     }
 
     /// syncfs(2).
-    func attemptSyncFileSystem(_ file: OpenFile) throws(Pause) {
+    func attemptSyncFileSystem(_ file: OpenFile, _ point: inout SyncPoint) throws(Pause) {
         try file.requireRight(.sync)
-        try file.inode.fileSystem.sync()
+        try file.inode.fileSystem.sync(&point)
     }
 }
 

@@ -7,6 +7,15 @@ import CairnBase
 /// How far `sync` has come.
 struct SyncProgress {
     var remaining: [FileSystem]?
+    /// Of the last of them.
+    var point = SyncPoint()
+}
+
+/// What a write that must be durable has done so far.
+struct WriteProgress {
+    /// It was written, so many bytes.
+    var done: Int?
+    var point = SyncPoint()
 }
 
 extension Process {
@@ -61,11 +70,11 @@ extension Process {
     /// written as one.
     func attemptWriteAndSync(
         _ buffers: [UnsafeRawBufferPointer], to file: OpenFile, at offset: UInt64?,
-        _ done: inout Int?
+        _ progress: inout WriteProgress
     ) throws(Pause) -> Int {
         guard buffers.count <= Self.maximumParts else { throw .failed(.EINVAL) }
         if buffers.count == 1 {
-            return try attemptWriteAndSync(buffers[0], to: file, at: offset, &done)
+            return try attemptWriteAndSync(buffers[0], to: file, at: offset, &progress)
         }
         let total = buffers.reduce(0) {
             min($0 + min($1.count, Self.maximumGather), Self.maximumGather)
@@ -79,17 +88,18 @@ extension Process {
             used += part.count
         }
         return try attemptWriteAndSync(
-            UnsafeRawBufferPointer(gathered), to: file, at: offset, &done)
+            UnsafeRawBufferPointer(gathered), to: file, at: offset, &progress)
     }
 
     // MARK: Writing what must be durable
 
     /// write(2) or, with an offset, pwrite(2), and what O_SYNC and O_DSYNC add.
     func attemptWriteAndSync(
-        _ bytes: UnsafeRawBufferPointer, to file: OpenFile, at offset: UInt64?, _ done: inout Int?
+        _ bytes: UnsafeRawBufferPointer, to file: OpenFile, at offset: UInt64?,
+        _ progress: inout WriteProgress
     ) throws(Pause) -> Int {
         let count: Int
-        if let done {
+        if let done = progress.done {
             count = done
         } else if let offset {
             try file.requirePositions()
@@ -97,8 +107,8 @@ extension Process {
         } else {
             count = try attemptWrite(bytes, to: file)
         }
-        done = count
-        try attemptSyncAfterWrite(to: file)
+        progress.done = count
+        try attemptSyncAfterWrite(to: file, &progress.point)
         return count
     }
 
@@ -131,11 +141,12 @@ extension Process {
         }
         while let next = progress.remaining?.last {
             do throws(Pause) {
-                try next.sync()
+                try next.sync(&progress.point)
             } catch {
                 if case .wait = error { throw error }
             }
             progress.remaining?.removeLast()
+            progress.point = SyncPoint()
         }
     }
 }

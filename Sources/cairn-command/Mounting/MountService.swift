@@ -216,7 +216,8 @@ final class MountService: @unchecked Sendable {
             let fileSystem = part.opened.fileSystem
             // What is still open keeps a filesystem from closing.
             do throws(Errno) {
-                try blocking { () throws(Pause) in try fileSystem.sync() }
+                var point = SyncPoint()
+                try blocking { () throws(Pause) in try fileSystem.sync(&point) }
             } catch {
                 report(Failure(printable(part.path), error))
             }

@@ -181,7 +181,7 @@ private let limits = ExtentRecord.Limits(blockSize: 4096, totalBlocks: 100_000)
                     return
                 }
                 let run = extent.run(of: limits.blockSize)
-                #expect(run.end.rawValue <= limits.totalBlocks, "seed \(seed)")
+                #expect(run.end.rawValue <= limits.places.upperBound, "seed \(seed)")
                 #expect(extent.skip + extent.length <= max(extent.whole, extent.length))
                 #expect(extent.encodedLength(blockSize: 4096) == bytes.count, "seed \(seed)")
             }
