@@ -17,7 +17,7 @@ MAN8 := $(wildcard man/*.8)
 .PHONY: help run build test lint format bench soak sanitize install uninstall clean
 
 help:
-	@echo "make run        build, mount a filesystem in memory, unmount on Ctrl-C"
+	@echo "make run        build, make an image, mount it, unmount on Ctrl-C"
 	@echo "make test       build, run all tests, print how many passed and failed"
 	@echo "make build      build the command: $(CAIRN)"
 	@echo "make bench      measure the library, mounts, tmpfs, bindfs and this directory"

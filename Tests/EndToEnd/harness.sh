@@ -82,8 +82,8 @@ stateDirectory() {
     fi
 }
 
-# A process that ended and that nobody has asked for yet (a zombie) is gone too.
-# A process that was killed is a zombie while other threads of it still close its files.
+# A process that ended and that nobody has asked for yet (a zombie) is gone too, but not while other
+# threads of it still close its files.
 isGone() {
     [ ! -e "/proc/$1" ] || {
         grep -q '^State:.Z' "/proc/$1/status" && [ "$(ls "/proc/$1/task" | wc -l)" -le 1 ]
