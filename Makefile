@@ -8,9 +8,9 @@ export SWIFT
 RELEASE := -c release --static-swift-stdlib
 CAIRN := .build/release/cairn
 
-# mount(8) looks for its helpers in /sbin only.
+# mount(8), mkfs(8) and fsck(8) look for their helpers in /sbin.
 SBIN ?= /sbin
-HELPERS := mount.cairn mount.fuse.cairn
+HELPERS := mount.cairn mount.fuse.cairn mkfs.cairn fsck.cairn
 MAN1 := man/cairn.1
 MAN8 := $(wildcard man/*.8)
 

@@ -89,8 +89,8 @@ int32_t cairn_device_describe(int32_t descriptor, struct cairn_device_facts *fac
     return 0;
 }
 
-int32_t cairn_device_lock(int32_t descriptor) {
-    return RESULT(flock(descriptor, LOCK_EX | LOCK_NB));
+int32_t cairn_device_lock(int32_t descriptor, int32_t is_shared) {
+    return RESULT(flock(descriptor, (is_shared ? LOCK_SH : LOCK_EX) | LOCK_NB));
 }
 
 void cairn_device_unlock(int32_t descriptor) { (void)flock(descriptor, LOCK_UN); }

@@ -2,7 +2,7 @@
 // exit status.
 //
 // Exit statuses: 0 done, 1 the operation failed, 2 wrong usage. What mount(8) calls (`mount.cairn`)
-// answers with mount's: 1 wrong usage, 32 failed.
+// answers with mount's: 1 wrong usage, 32 failed; what fsck(8) calls (`fsck.cairn`) with fsck's.
 
 import CHost
 import Glibc
@@ -19,7 +19,7 @@ struct Cairn {
         CopyCommand.command, MoveCommand.command, RemoveCommand.command,
         MakeDirectoryCommand.command, LinkCommand.command, TouchCommand.command,
         DiskFreeCommand.command, BenchCommand.command,
-        MakeFileSystemCommand.command, FileSystemCheckCommand.command,
+        MakeFileSystemCommand.command, FileSystemCheckCommand.command, DumpCommand.command,
     ]
 
     static func main() {
@@ -34,6 +34,10 @@ struct Cairn {
         switch invokedAs {
         case "mount.cairn", "mount.fuse.cairn", "mount.fuse3.cairn":
             return MountHelper.mount(rest)
+        case "mkfs.cairn":
+            return MakeFileSystemCommand.command.execute(rest)
+        case "fsck.cairn":
+            return FileSystemCheckCommand.runAsHelper(rest)
         default:
             return runSubcommand(rest)
         }

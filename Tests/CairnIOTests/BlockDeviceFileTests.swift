@@ -39,7 +39,7 @@ struct BlockDeviceFileTests {
                 }
             }
             #expect(opening(false) == .EBUSY)
-            #expect(opening(true) == nil)
+            #expect(opening(true) == .EBUSY)
 
             let buffer = try AlignedBuffer(count: 1 << 20)
             buffer.memory.initializeMemory(as: UInt8.self, repeating: 7)

@@ -86,18 +86,23 @@ import Testing
 
     // C1
     @Test(arguments: Ground.all)
-    func onlyOneOpensAnImageForWriting(_ ground: Ground) async throws {
+    func manyReadAnImageOrOneWrites(_ ground: Ground) async throws {
         try await ground.run { bench in
             var first: FileDevice? = try bench.makeImage()
             let path = bench.imagePath
             let again = { () throws(Errno) in
                 try FileDevice(path: path, options: bench.options(), reactor: bench.reactor)
             }
-            #expect(failure(again) == .EBUSY)
-            let reader = try FileDevice(
-                path: path, options: bench.options(isReadOnly: true), reactor: bench.reactor)
-            #expect(reader.isReadOnly && !reader.canDiscard)
+            let reading = { () throws(Errno) in
+                try FileDevice(
+                    path: path, options: bench.options(isReadOnly: true), reactor: bench.reactor)
+            }
+            #expect(failure(again) == .EBUSY && failure(reading) == .EBUSY)
             first?.close()
+            let readers = [try reading(), try reading()]
+            #expect(readers[0].isReadOnly && !readers[0].canDiscard)
+            #expect(failure(again) == .EBUSY)
+            for reader in readers { reader.close() }
             let second = try again()
             #expect(failure(again) == .EBUSY)
             second.close()

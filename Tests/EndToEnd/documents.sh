@@ -80,10 +80,11 @@ test_install_puts_everything_in_place() {
     cp -r "$root/Makefile" "$root/man" "$root/completions" copy/
     make -s -C copy -o build install DESTDIR="$work/place" PREFIX=/usr
     place/usr/bin/cairn --version
-    for helper in mount.cairn mount.fuse.cairn; do
+    for helper in mount.cairn mount.fuse.cairn mkfs.cairn fsck.cairn; do
         [ "$(readlink "place/sbin/$helper")" = /usr/bin/cairn ]
     done
-    for page in man1/cairn.1 man8/cairn-mount.8 man8/mount.cairn.8 man8/cairn-umount.8; do
+    for page in man1/cairn.1 man8/cairn-mount.8 man8/mount.cairn.8 man8/cairn-umount.8 \
+        man8/cairn-mkfs.8 man8/cairn-fsck.8 man8/fsck.cairn.8; do
         [ -s "place/usr/share/man/$page" ]
     done
     [ -s place/usr/share/bash-completion/completions/cairn ]

@@ -32,8 +32,8 @@ struct cairn_device_facts {
 /* Looks at an open file. EINVAL for what is neither a regular file nor a block device. */
 int32_t cairn_device_describe(int32_t descriptor, struct cairn_device_facts *facts);
 
-/* flock(2), exclusive, without waiting (-EWOULDBLOCK); and its end. */
-int32_t cairn_device_lock(int32_t descriptor);
+/* flock(2), shared or exclusive, without waiting (-EWOULDBLOCK); and its end. */
+int32_t cairn_device_lock(int32_t descriptor, int32_t is_shared);
 void cairn_device_unlock(int32_t descriptor);
 
 /* ftruncate(2) */

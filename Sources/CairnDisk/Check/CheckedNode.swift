@@ -37,6 +37,9 @@ final class CheckedNode {
     var level: UInt8 { bytes[24] }
     var count: Int { Int(bytes.number(UInt16.self, at: 26)) }
 
+    /// Between items and content; of a node that was checked.
+    var freeBytes: Int { Int(bytes.number(UInt16.self, at: 28)) - item(count) }
+
     init(_ buffer: AlignedBuffer) {
         self.buffer = buffer
     }

@@ -66,7 +66,7 @@ struct CheckedSuperblocks {
     // MARK: Reading
 
     /// Reads both sets; the second one stands where the first says, or at the device's end.
-    private static func read(_ device: any BlockDevice) throws(CheckFailure)
+    static func read(_ device: any BlockDevice) throws(CheckFailure)
         -> SuperblockSlot.Choice
     {
         var end = device.size / VolumeGeometry.sizeUnit * VolumeGeometry.sizeUnit

@@ -22,6 +22,8 @@ final class CheckedTree {
 
     /// Told of a node that is left out: its address, what is wrong, and what it should have held.
     var hearDamage: ((BlockNumber, RecordDamage, KeyBounds) -> Void)?
+    /// Told of each node that is gone into, before its items.
+    var hearNode: ((NodePlace, CheckedNode) -> Void)?
     /// Nodes that are left out.
     private(set) var damaged: Set<BlockNumber> = []
 
@@ -85,6 +87,7 @@ final class CheckedTree {
             hearDamage?(place.address, error, bounds)
             return true
         }
+        hearNode?(place, node)
         let first = start.map { node.firstIndex(notBelow: $0) } ?? 0
         if node.level == 0 {
             for index in first..<node.count {

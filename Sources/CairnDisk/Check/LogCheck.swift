@@ -22,9 +22,10 @@ struct LogCheck {
     private let device: any BlockDevice
     private var geometry: VolumeGeometry { superblock.geometry }
 
-    /// Reads the log; its items go to `edits`.
+    /// Reads the log; its items go to `edits`. `hear` is told of each entry, with its records.
     init(
-        of superblock: Superblock, on device: any BlockDevice, into edits: inout RecordEdits
+        of superblock: Superblock, on device: any BlockDevice, into edits: inout RecordEdits,
+        hear: ((LogEntryHeader, [LogRecord]) -> Void)? = nil
     ) throws(CheckFailure) {
         self.superblock = superblock
         self.device = device
@@ -42,6 +43,7 @@ struct LogCheck {
             // Records are checked before any of them counts.
             guard let records = decode(header, buffer) else { return }
             for record in records { take(record, into: &edits) }
+            hear?(header, records)
             entries += 1
             latestGroup = max(latestGroup, header.group)
             previous = header.checksum

@@ -17,7 +17,8 @@ public struct OpenedDevice: Sendable {
 }
 
 public struct DiskEnvironment: Sendable {
-    /// Opens what stands before the mount point. A device that is open for writing elsewhere is refused.
+    /// Opens what stands before the mount point. A device that somebody else writes, or reads if it
+    /// is to be written, is refused.
     public var openDevice:
         @Sendable (_ source: String, _ isReadOnly: Bool) throws(MountFailure) -> OpenedDevice
     public var timers: any TimerSource
@@ -68,7 +69,7 @@ public struct DiskEnvironment: Sendable {
                     throw MountFailure(
                         error, source,
                         error == .EBUSY
-                            ? "it is mounted or open for writing elsewhere" : "\(error)")
+                            ? "it is mounted, or open elsewhere" : "\(error)")
                 }
             },
             timers: io, executor: work, work: { reads.perform($0) }, perform: { io.perform($0) },

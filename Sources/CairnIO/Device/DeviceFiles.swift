@@ -18,7 +18,6 @@ final class DeviceFiles: @unchecked Sendable {
     /// What O_DIRECT asks of memory, and of offsets and lengths; 1 without it.
     let memoryAlignment: Int
     private let offsetAlignment: Int
-    private let isLocked: Bool
 
     private let lock = Lock()
     private var isClosed = false
@@ -46,13 +45,10 @@ final class DeviceFiles: @unchecked Sendable {
         buffered = ReactorFile(plain)
         memoryAlignment = isDirect ? max(Int(facts.direct_memory_alignment), 1) : 1
         offsetAlignment = isDirect ? max(Int(facts.direct_offset_alignment), 1) : 1
-        isLocked = !options.isReadOnly
-        if isLocked {
-            let result = cairn_device_lock(chosen.main)
-            // What is open is closed by `deinit`.
-            guard result == 0 else {
-                throw result == -Errno.EAGAIN.rawValue ? .EBUSY : Errno(rawValue: -result)
-            }
+        let result = cairn_device_lock(chosen.main, options.isReadOnly ? 1 : 0)
+        // What is open is closed by `deinit`.
+        guard result == 0 else {
+            throw result == -Errno.EAGAIN.rawValue ? .EBUSY : Errno(rawValue: -result)
         }
     }
 
@@ -128,7 +124,7 @@ final class DeviceFiles: @unchecked Sendable {
         }
         guard isFirst else { return }
         // The ring may hold on to the file for a moment.
-        if isLocked { cairn_device_unlock(main.descriptor) }
+        cairn_device_unlock(main.descriptor)
         reactor?.unregister(main)
         reactor = nil
         _ = cairn_close(main.descriptor)

@@ -5,8 +5,9 @@
 // memory or offset is not aligned as O_DIRECT wants it goes through the page cache, by a second
 // descriptor of the same file; the kernel keeps the two ways coherent.
 //
-// An image that is open for writing is locked (flock(2), and O_EXCL on a block device): another
-// opening for writing fails with EBUSY, here and in other processes. It can be read meanwhile.
+// What is open is locked (flock(2), and O_EXCL on a block device that is open for writing): many may
+// read it, or one write. Any other opening fails with EBUSY, here and in other processes: what
+// somebody writes reads as neither old nor new.
 //
 // Completions are called on the reactor's thread, also those of requests that are cancelled before
 // they were sent.
@@ -63,8 +64,8 @@ public final class FileDevice: BlockDevice, @unchecked Sendable {
         }
     }
 
-    /// Opens a file or a block device. Throws what open(2) says; EBUSY if it is open for writing
-    /// already, or mounted; EINVAL for what is neither, or for options that cannot be; EROFS to
+    /// Opens a file or a block device. Throws what open(2) says; EBUSY if it is open
+    /// already, unless to read it both times, or mounted; EINVAL for what is neither, or for options that cannot be; EROFS to
     /// write to a block device that is read-only.
     public convenience init(
         path: String, options: Options = Options(), reactor: Reactor

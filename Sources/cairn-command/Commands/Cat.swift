@@ -10,7 +10,7 @@ enum CatCommand {
 
     @Sendable
     private static func run(_ arguments: Arguments) throws(Failure) -> Int32 {
-        try OpenTrees.with(arguments) { trees throws(Failure) in
+        try OpenTrees.with(arguments, isReading: true) { trees throws(Failure) in
             OpenTrees.each(arguments.operands) { operand throws(Failure) in
                 try show(try trees.place(operand))
             }

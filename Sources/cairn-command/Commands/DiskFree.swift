@@ -22,7 +22,7 @@ enum DiskFreeCommand {
 
     @Sendable
     private static func run(_ arguments: Arguments) throws(Failure) -> Int32 {
-        try OpenTrees.with(arguments) { trees throws(Failure) in
+        try OpenTrees.with(arguments, isReading: true) { trees throws(Failure) in
             let mounts = try MountTable.read()
             let operands =
                 arguments.operands.isEmpty

@@ -22,7 +22,7 @@ enum ListCommand {
 
     @Sendable
     private static func run(_ arguments: Arguments) throws(Failure) -> Int32 {
-        try OpenTrees.with(arguments) { trees throws(Failure) in
+        try OpenTrees.with(arguments, isReading: true) { trees throws(Failure) in
             let operands = arguments.operands.isEmpty ? [FilePath(".")] : arguments.operands
             let listing = Listing(arguments, hasHeadings: operands.count > 1)
             let status = OpenTrees.each(operands) { operand throws(Failure) in

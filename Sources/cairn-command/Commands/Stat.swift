@@ -14,7 +14,7 @@ enum StatCommand {
 
     @Sendable
     private static func run(_ arguments: Arguments) throws(Failure) -> Int32 {
-        try OpenTrees.with(arguments) { trees throws(Failure) in
+        try OpenTrees.with(arguments, isReading: true) { trees throws(Failure) in
             let owners = OwnerNames()
             var objects: [JSON] = []
             let status = OpenTrees.each(arguments.operands) { operand throws(Failure) in

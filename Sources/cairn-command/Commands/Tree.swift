@@ -15,7 +15,7 @@ enum TreeCommand {
     @Sendable
     private static func run(_ arguments: Arguments) throws(Failure) -> Int32 {
         let depth = try arguments.number("level", in: 1...1_000_000) ?? .max
-        return try OpenTrees.with(arguments) { trees throws(Failure) in
+        return try OpenTrees.with(arguments, isReading: true) { trees throws(Failure) in
             let operands = arguments.operands.isEmpty ? [FilePath(".")] : arguments.operands
             let drawing = Drawing(arguments)
             let status = OpenTrees.each(operands) { operand throws(Failure) in

@@ -81,7 +81,7 @@ enum HostDisk {
             }
         } catch {
             if error == .EBUSY {
-                throw Failure(printable(image), "it is mounted or open for writing elsewhere")
+                throw Failure(printable(image), "it is mounted, or open elsewhere")
             }
             throw Failure(printable(image), error)
         }

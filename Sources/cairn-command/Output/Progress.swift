@@ -23,15 +23,26 @@ final class Progress {
         show()
     }
 
+    /// So many steps of a phase are done; of 0: nobody knows how many there are.
+    func stepsDone(_ phase: String, _ done: UInt64, of total: UInt64) {
+        show { _ in "\(phase): \(done)" + (total == 0 ? "" : " of \(max(done, total))") }
+    }
+
     private func show() {
+        show { seconds in
+            let rate = humanSize(UInt64(Double(bytes) / seconds))
+            return "\(files) files, \(humanSize(bytes)), \(rate)/s"
+        }
+    }
+
+    /// `line` is given the seconds since the start.
+    private func show(_ line: (Double) -> String) {
         guard isShown else { return }
         let now = cairn_clock_monotonic()
         guard now - lastShown >= Progress.intervalNanoseconds else { return }
         lastShown = now
         hasLine = true
-        let seconds = Double(now - start) / 1e9
-        let rate = humanSize(UInt64(Double(bytes) / seconds))
-        standardError.write("\r\u{1B}[K\(files) files, \(humanSize(bytes)), \(rate)/s")
+        standardError.write("\r\u{1B}[K" + line(Double(now - start) / 1e9))
     }
 
     /// Takes the line away.

@@ -13,10 +13,10 @@ final class OpenTrees {
     private let host = HostTree()
     private var opened: [String: any FileTree] = [:]
 
-    /// `-t` and `-o` of the command.
-    init(_ arguments: Arguments) {
+    /// `-t` and `-o` of the command. What only reads opens its sources read-only.
+    init(_ arguments: Arguments, isReading: Bool) {
         type = arguments.value("type")
-        options = arguments.values("options").joined(separator: ",")
+        options = (arguments.values("options") + (isReading ? ["ro"] : [])).joined(separator: ",")
     }
 
     /// What the file commands share.
@@ -77,9 +77,10 @@ final class OpenTrees {
 
     /// Runs a command's work on the trees, then closes them, also after a failure.
     static func with(
-        _ arguments: Arguments, _ body: (OpenTrees) throws(Failure) -> Int32
+        _ arguments: Arguments, isReading: Bool = false,
+        _ body: (OpenTrees) throws(Failure) -> Int32
     ) throws(Failure) -> Int32 {
-        let trees = OpenTrees(arguments)
+        let trees = OpenTrees(arguments, isReading: isReading)
         let status: Int32
         do throws(Failure) {
             status = try body(trees)
