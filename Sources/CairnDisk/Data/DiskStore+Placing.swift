@@ -53,7 +53,6 @@ extension DiskStore: DirtyDataOwner {
         node.lock.lock()
         defer { node.lock.unlock() }
         guard let file = node.file, !file.isDropped else { return }
-        file.isListed = false
         dirtyNodes.list(node, file)
     }
 
@@ -63,7 +62,6 @@ extension DiskStore: DirtyDataOwner {
         Task(executorPreference: environment.executor) { [self] in
             await turn.acquire()
             defer { turn.release() }
-            dirtyNodes.take(node)
             do throws(Errno) {
                 let scratch = try PlacementScratch()
                 let placement = try await suspending { () throws(Pause) in

@@ -65,7 +65,8 @@ final class FileCut {
             guard !held.isEmpty else { return }
             let first = layout.roundedUp(range.lowerBound)
             let last = layout.roundedDown(range.upperBound)
-            file.unlogged.insert(range.lowerBound..<min(max(first, range.lowerBound), range.upperBound))
+            file.unlogged.insert(
+                range.lowerBound..<min(max(first, range.lowerBound), range.upperBound))
             if last >= range.lowerBound { file.unlogged.insert(last..<range.upperBound) }
         case .drop:
             file.unlogged.removeAll()

@@ -70,7 +70,9 @@ extension DiskStore {
         }
         environment.account.onPressure(nil)
         // What could not be placed is lost.
-        if !dirtyNodes.takeAll().isEmpty, !volume.isReadOnly || failure != nil {
+        let isLost = dirtyNodes.takeAll().contains { $0.file?.hasUnplacedData == true }
+        // What the log of a read-only mount holds was never placed, and is not lost.
+        if isLost, !volume.isReadOnly || failure != nil {
             failure = failure ?? .EIO
         }
         environment.closed()

@@ -76,7 +76,9 @@ private struct Actor {
         bytes.reserveCapacity(count + 8)
         while bytes.count < count {
             let word = random.next()
-            for shift in 0..<8 { bytes.append(UInt8(truncatingIfNeeded: word >> UInt64(8 * shift))) }
+            for shift in 0..<8 {
+                bytes.append(UInt8(truncatingIfNeeded: word >> UInt64(8 * shift)))
+            }
         }
         bytes.removeLast(bytes.count - count)
         return bytes
@@ -130,12 +132,15 @@ private struct Actor {
         for _ in 0..<steps {
             switch random.number(below: 12) {
             case 0: try run.makeDirectory(freshName("d"))
-            case 1: try run.makeLink(freshName("l"), to: String(repeating: "t", count: size() % 900 + 1))
+            case 1:
+                try run.makeLink(
+                    freshName("l"), to: String(repeating: "t", count: size() % 900 + 1))
             case 2:
                 if let path = pick(files) { try run.link(path, freshName("h")) }
             case 3:
                 if let path = pick(files) {
-                    try run.setAttribute(path, "user.a\(random.number(below: 3))", content(size() % 6000))
+                    try run.setAttribute(
+                        path, "user.a\(random.number(below: 3))", content(size() % 6000))
                 }
             case 4 where random.oneIn(4): try run.sync()
             default:
@@ -180,7 +185,8 @@ private struct Actor {
         var open: [(path: String, Descriptor, isSynchronous: Bool)] = []
         for index in 0..<4 {
             let path = "/s\(index)"
-            let flags: OpenFlags = index == 3 ? [.create, .readWrite, .dataSync] : [.create, .readWrite]
+            let flags: OpenFlags =
+                index == 3 ? [.create, .readWrite, .dataSync] : [.create, .readWrite]
             open.append((path, try run.open(path, flags), index == 3))
         }
         for _ in 0..<steps {

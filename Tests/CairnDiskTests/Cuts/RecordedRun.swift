@@ -19,7 +19,8 @@ struct SteppedMount {
     let reports: Reports
 
     init(
-        _ device: any BlockDevice, _ options: DiskOptions, _ stepper: Stepper, nodeLimit: Int = 1 << 10
+        _ device: any BlockDevice, _ options: DiskOptions, _ stepper: Stepper,
+        nodeLimit: Int = 1 << 10
     ) throws {
         self.stepper = stepper
         let reports = Reports()
