@@ -47,6 +47,9 @@ public struct PinnedPage: @unchecked Sendable {
     /// Changed since it was last written, or being written.
     public var isDirty: Bool { frame.word.has(.unflushed) }
 
+    /// Changed since it was last given to be written.
+    var needsWriting: Bool { frame.word.has(.dirty) }
+
     /// Whether the owner has removed it: then nobody else finds it, and it is never written.
     public var isRemoved: Bool { frame.word.has(.orphan) }
 
