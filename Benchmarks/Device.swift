@@ -10,7 +10,7 @@ import Glibc
 import Synchronization
 
 struct DeviceBenchmark {
-    private static let rounds = 5
+    private static let rounds = 6
     private static let seconds = 2
 
     enum Pattern: String {
@@ -78,13 +78,15 @@ struct DeviceBenchmark {
         for setting in Self.settings {
             var ours: [Score] = []
             var fios: [Score] = []
-            for _ in 0..<Self.rounds {
-                ours.append(try measure(setting))
+            for round in 0..<Self.rounds {
+                // Who comes first changes: a device may be quicker after a pause.
+                if round % 2 == 0 { ours.append(try measure(setting)) }
                 guard let score = fio(setting) else {
                     print("fio cannot be run: no figures of a peer")
                     return
                 }
                 fios.append(score)
+                if round % 2 == 1 { ours.append(try measure(setting)) }
             }
             let (own, peer) = (median(ours), median(fios))
             rows.append(

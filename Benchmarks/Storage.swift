@@ -28,7 +28,8 @@ struct StorageBenchmark {
         var reads = windows.map { _ in [Double]() }
         var fioReads: [Double] = []
         for _ in 0..<Self.rounds {
-            guard let peer = fio("read") else {
+            var longest: UInt64 = 0
+            guard let peer = fio("read", &longest) else {
                 print("fio cannot be run: no figures of a peer")
                 return
             }
@@ -45,7 +46,7 @@ struct StorageBenchmark {
         var fioWrites: [Double] = []
         var worst = Trace()
         for _ in 0..<Self.rounds {
-            guard let peer = fio("write") else { return }
+            guard let peer = fio("write", &worst.peersLongest) else { return }
             fioWrites.append(peer)
             let (rate, trace) = try write()
             writes.append(rate)
@@ -58,8 +59,8 @@ struct StorageBenchmark {
         printTable(
             "A writer of 1 MiB at a time that outruns the device",
             [
-                "longest write", "p99", "slowest 100 ms", "median 100 ms", "fastest 100 ms",
-                "most memory, of the budget",
+                "longest write", "p99", "longest request of the device then", "of fio's",
+                "slowest 100 ms", "median 100 ms", "fastest 100 ms", "most memory, of the budget",
             ], [worst.row(Self.budget)])
     }
 
@@ -75,7 +76,7 @@ struct StorageBenchmark {
     }
 
     /// Bytes a second over the whole file, written with an fsync at the end.
-    private func fio(_ pattern: String) -> Double? {
+    private func fio(_ pattern: String, _ longest: inout UInt64) -> Double? {
         let command =
             "fio --name=peer --filename='\(path)' --ioengine=io_uring --direct=1 --thread"
             + " --rw=\(pattern) --bs=1M --iodepth=8 --size=\(size) --end_fsync=1 --minimal"
@@ -84,6 +85,8 @@ struct StorageBenchmark {
         guard let kilobytes = Double(fields[isWrite ? 46 : 5]),
             let milliseconds = Double(fields[isWrite ? 49 : 8]), milliseconds > 0
         else { return nil }
+        // The longest that a request took, in microseconds.
+        longest = max(longest, UInt64(fields[isWrite ? 55 : 14]).map { $0 * 1000 } ?? 0)
         return kilobytes * 1024 * 1000 / milliseconds
     }
 
@@ -168,6 +171,7 @@ struct StorageBenchmark {
             }
         }
         trace.endOfWrites()
+        trace.devicesLongest = bench.device.statistics.writes.latency.percentile(1)
         try blocking { () throws(Pause) in try opening.sync() }
         return (Double(size) * 1e9 / Double(cairn_clock_monotonic() - start), trace)
     }
@@ -182,6 +186,9 @@ private struct Trace {
     private var windowStart: UInt64 = 0
     private var bytes = 0
     var memory = 0
+    /// Requests to the device: of the run with the longest write, and the peer's.
+    var devicesLongest: UInt64 = 0
+    var peersLongest: UInt64 = 0
 
     mutating func wrote(_ count: Int, from start: UInt64, to end: UInt64) {
         calls.record(end - start)
@@ -199,9 +206,14 @@ private struct Trace {
 
     mutating func add(_ other: Trace) {
         calls.add(other.calls)
+        if other.longest > longest { devicesLongest = other.devicesLongest }
         longest = max(longest, other.longest)
         windows += other.windows
         memory = max(memory, other.memory)
+    }
+
+    private func milliseconds(_ time: UInt64) -> String {
+        "\(fixed(Double(time) / 1e6, 1)) ms"
     }
 
     func row(_ budget: Int) -> Row {
@@ -210,10 +222,11 @@ private struct Trace {
             sorted.isEmpty ? "-" : "\(fixed(sorted[place] / 1e6, 0)) MB/s"
         }
         return Row(
-            name: "\(fixed(Double(longest) / 1e6, 1)) ms",
+            name: milliseconds(longest),
             figures: [
-                "\(fixed(Double(calls.percentile(0.99)) / 1e6, 1)) ms", rate(0),
-                rate(sorted.count / 2), rate(max(0, sorted.count - 1)),
+                milliseconds(calls.percentile(0.99)), milliseconds(devicesLongest),
+                milliseconds(peersLongest), rate(0), rate(sorted.count / 2),
+                rate(max(0, sorted.count - 1)),
                 "\(fixed(Double(memory) * 100 / Double(budget), 1)) %",
             ])
     }

@@ -65,48 +65,62 @@ public final class MappedFile: @unchecked Sendable {
         }
     }
 
-    private let target: Target
+    /// What is mapped, and the open file that it keeps.
+    private struct State {
+        let target: Target
+        let mapped: any MappedMemory
+
+        var all: Range<Int> { 0..<mapped.memory.count }
+    }
+
     private let lock = Lock()
     /// Guarded by `lock`; nil: it was unmapped.
-    private var mapped: (any MappedMemory)?
+    private var state: State?
+    /// Where in the file it begins.
+    public let offset: UInt64
 
     fileprivate init(
         _ vfs: VFS, _ kept: KeptFile, _ credentials: Credentials, _ request: MappingRequest,
         _ mapped: any MappedMemory
     ) {
-        target = Target(vfs, kept, credentials, request)
-        self.mapped = mapped
+        offset = request.offset
+        state = State(target: Target(vfs, kept, credentials, request), mapped: mapped)
     }
 
     deinit {
-        guard let mapped else { return }
-        let target = target
+        guard let state else { return }
         callingBack(
-            { () throws(Pause) in
-                try target.makeKnown(0..<mapped.memory.count, of: mapped)
-            }, completion: { _ in })
+            { () throws(Pause) in try state.target.makeKnown(state.all, of: state.mapped) },
+            completion: { _ in })
     }
 
-    private func current() throws(Errno) -> any MappedMemory {
-        guard let mapped = lock.withLock({ mapped }) else { throw .EINVAL }
-        return mapped
+    /// EINVAL when it was unmapped.
+    private func current() throws(Errno) -> State {
+        guard let state = lock.withLock({ state }) else { throw .EINVAL }
+        return state
+    }
+
+    private func attemptCurrent() throws(Pause) -> State {
+        do throws(Errno) {
+            return try current()
+        } catch {
+            throw .failed(error)
+        }
     }
 
     /// Empty when it was unmapped.
     public var memory: UnsafeMutableRawBufferPointer {
-        lock.withLock { mapped }?.memory ?? UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        lock.withLock { state }?.mapped.memory
+            ?? UnsafeMutableRawBufferPointer(start: nil, count: 0)
     }
-
-    /// Where in the file it begins.
-    public var offset: UInt64 { target.request.offset }
 
     /// mprotect(2), for whole pages of 4096 bytes; nil: for all. EACCES to make a shared mapping
     /// writable whose file was not opened for writing.
     public func protect(
         _ range: Range<Int>? = nil, _ protection: MemoryProtection
     ) throws(Errno) {
-        let mapped = try current()
-        try mapped.protect(range ?? 0..<mapped.memory.count, protection)
+        let state = try current()
+        try state.mapped.protect(range ?? state.all, protection)
     }
 
     /// How far a sync has come.
@@ -118,18 +132,18 @@ public final class MappedFile: @unchecked Sendable {
     private func attemptSync(
         _ range: Range<Int>?, _ waits: Bool, _ done: inout Syncing
     ) throws(Pause) {
-        let mapped: any MappedMemory
-        do throws(Errno) { mapped = try current() } catch { throw .failed(error) }
+        let state = try attemptCurrent()
+        let inode = state.target.kept.file.inode
         if !done.hasGrown {
-            var same: (any MappedMemory)? = mapped
-            try target.kept.file.inode.map(target.request, &same)
+            var same: (any MappedMemory)? = state.mapped
+            try inode.map(state.target.request, &same)
             done.hasGrown = true
         }
         if !done.isKnown {
-            try target.makeKnown(range ?? 0..<mapped.memory.count, of: mapped)
+            try state.target.makeKnown(range ?? state.all, of: state.mapped)
             done.isKnown = true
         }
-        if waits { try target.kept.file.inode.sync(dataOnly: true) }
+        if waits { try inode.sync(dataOnly: true) }
     }
 
     /// msync(2): what was changed in the range (nil: all) is durable after it; with `waits` false
@@ -148,29 +162,29 @@ public final class MappedFile: @unchecked Sendable {
     }
 
     private func attemptUnmap(_ range: Range<Int>?) throws(Pause) {
-        guard let mapped = lock.withLock({ mapped }) else { throw .failed(.EINVAL) }
-        let all = 0..<mapped.memory.count
-        let range = range ?? all
+        let state = try attemptCurrent()
+        let range = range ?? state.all
         do throws(Pause) {
-            try target.makeKnown(range, of: mapped)
+            try state.target.makeKnown(range, of: state.mapped)
         } catch {
             // A file that nothing can be written to any more is unmapped all the same.
-            if case .failed = error, range == all { letGo() }
+            if case .failed = error, range == state.all { letGo() }
             throw error
         }
-        if range == all { return letGo() }
+        if range == state.all { return letGo() }
         do throws(Errno) {
-            try mapped.unmap(range)
+            try state.mapped.unmap(range)
         } catch {
             throw .failed(error)
         }
     }
 
+    /// The memory goes, and the open file.
     private func letGo() {
         // It goes when the lock is free.
         let last = lock.withLock {
-            defer { mapped = nil }
-            return mapped
+            defer { state = nil }
+            return state
         }
         withExtendedLifetime(last) {}
     }
