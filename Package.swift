@@ -107,6 +107,10 @@ let package = Package(
         room(
             "CairnPlainFiles", on: ["CairnCache", "CairnIO", "CairnBase"],
             path: "Tests/CairnPlainFiles"),
+        program(
+            "cairn-cache-soak",
+            on: ["CairnPlainFiles", "CairnCache", "CairnIO", "CairnBase", "CSystem"],
+            path: "Tests/CacheSoak"),
         proof(
             "CairnCacheTests",
             of: ["CairnCache", "CairnPlainFiles", "CairnIO", "CairnBase", "CairnTestSupport"]),

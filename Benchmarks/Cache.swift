@@ -160,20 +160,20 @@ struct CacheBenchmark {
         printTable(
             "The pool and one behind a mutex",
             ["threads", "which", "operations a second", "p50", "p99", "p99.9"], rows)
-        try hits(in: directory)
+        for size in [1 << 20, 16 << 20] { try hits(of: size, in: directory) }
         scan()
     }
 
     // MARK: Hits
 
-    /// 4 KiB at random of 16 MiB that are in memory: the library and the kernel's pread.
-    private func hits(in directory: String) throws(Errno) {
-        let size = 16 << 20
+    /// 4 KiB at random of so many bytes that are in memory: the library and the kernel's pread.
+    private func hits(of size: Int, in directory: String) throws(Errno) {
         let cache = PageCache(pool: pool)
         let flusher = Flusher(DirtyAccount(in: cache, timers: ManualTimers()))
         let device = try MemoryDevice(size: UInt64(size))
         let file = PlainFile(
-            number: 1000, on: device, at: 0, capacity: UInt64(size), flusher: flusher,
+            number: UInt64(1000 + size), on: device, at: 0, capacity: UInt64(size),
+            flusher: flusher,
             isWritten: true)
         let buffer = try AlignedBuffer(count: 1 << 20)
         for offset in stride(from: 0, to: size, by: 1 << 20) {
@@ -191,29 +191,30 @@ struct CacheBenchmark {
         for offset in stride(from: 0, to: size, by: 1 << 20) {
             pwrite(descriptor, buffer.memory.baseAddress, 1 << 20, off_t(offset))
         }
-        let ours: @Sendable (Int) -> Void = { count in
+        let ours: @Sendable (Int, Int) -> Void = { start, count in
             guard let buffer = try? AlignedBuffer(count: 4096) else { return }
-            for turn in 0..<count {
+            for turn in start..<start + count {
                 _ = try? blocking { () throws(Pause) in
-                    try file.read(into: buffer.memory, at: Self.offset(turn))
+                    try file.read(into: buffer.memory, at: Self.offset(turn, size))
                 }
             }
         }
-        let kernels: @Sendable (Int) -> Void = { count in
+        let kernels: @Sendable (Int, Int) -> Void = { start, count in
             guard let buffer = try? AlignedBuffer(count: 4096) else { return }
-            for turn in 0..<count {
-                pread(descriptor, buffer.memory.baseAddress, 4096, off_t(Self.offset(turn)))
+            for turn in start..<start + count {
+                pread(descriptor, buffer.memory.baseAddress, 4096, off_t(Self.offset(turn, size)))
             }
         }
-        let times = timeInTurns([ours, kernels])
+        let times = timeInTurns([{ ours(0, $0) }, { kernels(0, $0) }])
         let twice = [ours, kernels].map { body in
             let rounds = (0..<5).map { _ in
-                Double(timeThreads([{ body(200_000) }, { body(200_000) }])) / 400_000
+                Double(timeThreads([{ body(0, 200_000) }, { body(1 << 20, 200_000) }]))
+                    / 400_000
             }
             return rounds.sorted()[2]
         }
         printTable(
-            "Reads of 4 KiB that are in memory, at random of 16 MiB",
+            "Reads of 4 KiB that are in memory, at random of \(size >> 20) MiB",
             ["", "one thread", "two threads: one in"],
             ["through the page cache", "pread of the host"].enumerated().map { index, name in
                 Row(
@@ -224,8 +225,8 @@ struct CacheBenchmark {
             })
     }
 
-    private static func offset(_ turn: Int) -> UInt64 {
-        ((UInt64(turn) &* 0x9E37_79B9_7F4A_7C15) >> 52) << 12
+    private static func offset(_ turn: Int, _ size: Int) -> UInt64 {
+        (UInt64(turn) &* 0x9E37_79B9_7F4A_7C15) >> 40 & UInt64(size - 1) & ~4095
     }
 
     // MARK: Scans

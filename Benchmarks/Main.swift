@@ -4,6 +4,10 @@
 //     cairn-benchmarks scale
 //     cairn-benchmarks tree                   the B+tree of mfs_disk, and CRC32C
 //     cairn-benchmarks cache [DIRECTORY]      the page cache; DIRECTORY is on the peer's filesystem
+//     cairn-benchmarks eviction               which pages to give up, beside other policies
+//     cairn-benchmarks arena                  where the bytes of pages stand
+//     cairn-benchmarks device FILE            beside fio; FILE is made, and takes 2 GiB
+//     cairn-benchmarks storage FILE           a file of 4 GiB through the page cache, beside fio
 //     cairn-benchmarks cache-alone WHICH      the pool or the mutex with 8 threads, for strace
 //     cairn-benchmarks profile CALL COUNT     one call of the library, for perf and callgrind
 
@@ -35,17 +39,31 @@ struct Main {
             try TreeBenchmark().run()
         case "cache":
             try CacheBenchmark().run(in: arguments.dropFirst().first ?? ".")
+        case "eviction":
+            try EvictionBenchmark().run()
+        case "arena":
+            ArenaBenchmark().run()
+        case "device":
+            guard let path = arguments.dropFirst().first else { usage() }
+            try DeviceBenchmark(path).run()
+        case "storage":
+            guard let path = arguments.dropFirst().first else { usage() }
+            try StorageBenchmark(path).run()
         case "cache-alone":
             guard try CacheBenchmark().runAlone(arguments.dropFirst().first ?? "") else {
                 complain("usage: cairn-benchmarks cache-alone pool|mutex")
                 exit(2)
             }
-        default:
-            complain(
-                "usage: cairn-benchmarks library [DIRECTORY] | scale | tree | cache [DIRECTORY]"
-                    + " | cache-alone pool|mutex | profile CALL COUNT")
-            exit(2)
+        default: usage()
         }
+    }
+
+    private static func usage() -> Never {
+        complain(
+            "usage: cairn-benchmarks library [DIRECTORY] | scale | tree | cache [DIRECTORY]"
+                + " | eviction | arena | device FILE | storage FILE | cache-alone pool|mutex | profile CALL COUNT"
+        )
+        exit(2)
     }
 
     private static func onScratch(

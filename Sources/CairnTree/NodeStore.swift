@@ -82,6 +82,11 @@ public protocol NodeStore: AnyObject, Sendable {
         _ target: SeekTarget, in node: TreeNode, from offset: UInt64
     ) throws(Pause) -> UInt64?
 
+    /// As Inode.map, for a node that is locked shared. By default ENODEV.
+    func map(
+        _ node: TreeNode, _ request: MappingRequest, _ mapping: inout (any MappedMemory)?
+    ) throws(Pause)
+
     // MARK: Changing
 
     /// A node to be made, not yet in the store: with a number that no other node has, and a
@@ -124,6 +129,10 @@ public protocol NodeStore: AnyObject, Sendable {
 
 extension NodeStore {
     public var acceptsLateWrites: Bool { false }
+
+    public func map(
+        _ node: TreeNode, _ request: MappingRequest, _ mapping: inout (any MappedMemory)?
+    ) throws(Pause) { throw .failed(.ENODEV) }
 }
 
 /// Where a directory entry leads.

@@ -23,6 +23,15 @@ extension TreeNode {
             self, into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: offset)
     }
 
+    final func mapData(
+        _ request: MappingRequest, _ mapping: inout (any MappedMemory)?
+    ) throws(Pause) {
+        try requireRegular()
+        try lockSharedUnlessFreed()
+        defer { lock.unlockShared() }
+        try tree.store.map(self, request, &mapping)
+    }
+
     final func seekData(_ target: SeekTarget, from offset: UInt64) throws(Pause) -> UInt64 {
         guard kind == .regular else { throw .failed(.EINVAL) }
         try lockSharedUnlessFreed()
@@ -62,6 +71,11 @@ extension TreeNode {
             guard !stored.flags.contains(.immutable), offset >= stored.size else {
                 throw .failed(.EPERM)
             }
+        }
+        var bytes = bytes
+        if options.contains(.withinFile) {
+            let room = stored.size > offset ? stored.size - offset : 0
+            bytes = UnsafeRawBufferPointer(rebasing: bytes.prefix(Int(clamping: room)))
         }
         guard bytes.count > 0 else { return Written(offset: offset, count: 0) }
         guard offset < tree.maximumFileSize else { throw .failed(.EFBIG) }

@@ -188,6 +188,10 @@ open class TreeNode: Inode, @unchecked Sendable {
         into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(Pause) -> Int { try readData(into: buffer, at: offset) }
 
+    public final override func map(
+        _ request: MappingRequest, _ mapping: inout (any MappedMemory)?
+    ) throws(Pause) { try mapData(request, &mapping) }
+
     public final override func write(
         _ bytes: UnsafeRawBufferPointer, at position: WritePosition, options: WriteOptions
     ) throws(Pause) -> Written { try writeData(bytes, at: position, options: options) }

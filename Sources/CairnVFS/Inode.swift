@@ -258,6 +258,13 @@ open class Inode: @unchecked Sendable {
         throw .failed(.EINVAL)
     }
 
+    /// mmap(2): a mapping of the file, with its pages in memory as far as they lie within the file.
+    /// `mapping` is what an attempt before has made of the same request, or an earlier call, and
+    /// shall be brought up to date. ENODEV where files cannot be mapped.
+    open func map(
+        _ request: MappingRequest, _ mapping: inout (any MappedMemory)?
+    ) throws(Pause) { throw .failed(.ENODEV) }
+
     /// copy_file_range(2) within this filesystem; EXDEV or EOPNOTSUPP: the caller copies itself.
     open func copyRange(
         from source: Inode, at sourceOffset: UInt64, to offset: UInt64, length: UInt64,
@@ -337,6 +344,8 @@ public struct WriteOptions: OptionSet, Sendable {
     @inlinable public static var clearPrivileges: WriteOptions { WriteOptions(rawValue: 1) }
     /// The data comes from a cache that keeps times itself: leave mtime and ctime alone.
     @inlinable public static var keepTimes: WriteOptions { WriteOptions(rawValue: 2) }
+    /// Bytes that would lie behind the file's end are dropped: they come from a mapping.
+    @inlinable public static var withinFile: WriteOptions { WriteOptions(rawValue: 8) }
     /// The writer may use space that is reserved for the system (CAP_SYS_RESOURCE).
     @inlinable public static var useReserve: WriteOptions { WriteOptions(rawValue: 4) }
 }

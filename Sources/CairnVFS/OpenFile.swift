@@ -238,7 +238,7 @@ public final class OpenFile: @unchecked Sendable {
 
 /// An open file that a waiting call keeps: its last descriptor may be closed meanwhile, but the
 /// file, its locks and its mount stay until the call is done.
-final class KeptFile {
+final class KeptFile: Sendable {
     let file: OpenFile
 
     /// EBADF if it is closed already.

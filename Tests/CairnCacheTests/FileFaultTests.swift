@@ -155,7 +155,9 @@ import Testing
                     let file = bench.file(number, at: number * (4 << 20), capacity: 4 << 20)
                     await onThread {
                         do {
-                            try hammer(file, SeededRandom(seed: seed &+ number), rounds)
+                            var hammer = Hammer(
+                                file, seed: seed &+ number, mapping: number % 2 == 1)
+                            try hammer.run(rounds)
                         } catch {
                             Issue.record("file \(number): \(error)")
                         }
@@ -177,59 +179,8 @@ import Testing
     }
 }
 
-/// Random calls on one file beside a model of it.
-private func hammer(_ file: PlainFile, _ seeded: SeededRandom, _ rounds: Int) throws {
-    var random = seeded
-    var model: [UInt8] = []
-    let opening = file.open()
-    let capacity = 4 << 20
-    for round in 0..<rounds {
-        let offset = random.number(below: capacity - 1)
-        let count =
-            1 + random.number(below: min(random.oneIn(4) ? 300_000 : 9000, capacity - offset))
-        switch random.number(below: 12) {
-        case 0...4:
-            let bytes = pattern(count, at: offset, mark: UInt8(truncatingIfNeeded: round))
-            try file.writeAll(bytes, at: offset)
-            if model.count < offset + count {
-                model += [UInt8](repeating: 0, count: offset + count - model.count)
-            }
-            model.replaceSubrange(offset..<offset + count, with: bytes)
-        case 5...8:
-            let got = try file.readAll(count, at: offset)
-            let wanted = offset < model.count ? Array(model[offset...].prefix(count)) : []
-            if got != wanted {
-                let place = zip(got, wanted).enumerated().first { $0.element.0 != $0.element.1 }
-                throw Difference(round: round, offset: offset + (place?.offset ?? 0))
-            }
-        case 9:
-            let size = random.oneIn(3) ? offset : min(model.count, offset)
-            try blocking { () throws(Pause) in try file.truncate(to: UInt64(size)) }
-            if size < model.count {
-                model.removeLast(model.count - size)
-            } else {
-                model += [UInt8](repeating: 0, count: size - model.count)
-            }
-        case 10:
-            try blocking { () throws(Pause) in
-                try file.punch(UInt64(offset)..<UInt64(offset + count))
-            }
-            let range = (offset..<offset + count).clamped(to: 0..<model.count)
-            model.replaceSubrange(range, with: [UInt8](repeating: 0, count: range.count))
-        default:
-            try blocking { () throws(Pause) in try opening.sync() }
-        }
-    }
-    if try file.readAll(capacity, at: 0) != model { throw Difference(round: rounds, offset: 0) }
-}
-
-private struct Difference: Error {
-    let round: Int
-    let offset: Int
-}
-
 /// Runs the body on a thread of its own: it blocks.
-private func onThread(_ body: @escaping @Sendable () -> Void) async {
+func onThread(_ body: @escaping @Sendable () -> Void) async {
     await withCheckedContinuation { continuation in
         Thread.detachNewThread {
             body()

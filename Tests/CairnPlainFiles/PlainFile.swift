@@ -64,6 +64,32 @@ public final class PlainFile: PageBacking, @unchecked Sendable {
             into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: offset)
     }
 
+    /// As `TreeNode.map`: `mapping` keeps what has come.
+    public func map(
+        _ request: MappingRequest, _ mapping: inout FileMapping?
+    ) throws(Pause) -> FileMapping {
+        let made: FileMapping
+        if let before = mapping {
+            made = before
+        } else {
+            do throws(Errno) {
+                made = try pages.makeMapping(request)
+            } catch {
+                throw .failed(error)
+            }
+            mapping = made
+        }
+        try bring(made)
+        return made
+    }
+
+    /// Brings a mapping up to the file's size.
+    public func bring(_ mapping: FileMapping) throws(Pause) {
+        lock.lockShared()
+        defer { lock.unlockShared() }
+        try pages.bring(mapping, size: storedSize)
+    }
+
     /// May write less than asked for. ENOSPC beyond the capacity.
     public func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(Pause) -> Int {
         guard offset < capacity else { throw .failed(.ENOSPC) }

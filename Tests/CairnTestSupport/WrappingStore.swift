@@ -54,6 +54,13 @@ open class WrappingStore: NodeStore, @unchecked Sendable {
         try inner.readDirectory(directory, after: cookie, body)
     }
 
+    public func map(
+        _ node: TreeNode, _ request: MappingRequest, _ mapping: inout (any MappedMemory)?
+    ) throws(Pause) {
+        try pass(.data(node.number))
+        try inner.map(node, request, &mapping)
+    }
+
     public func isEmpty(_ directory: TreeNode) throws(Pause) -> Bool {
         try pass(.listing(directory.number))
         return try inner.isEmpty(directory)

@@ -1,7 +1,8 @@
 // DirtySnapshot: dirty pages of a file as they are at one moment, to be written back.
 //
 // Its pages do not change any more: who writes to the file meanwhile puts a copy in a page's place,
-// which is dirty. So whoever has a snapshot may checksum, compress and write from its memory
+// which is dirty. (Of pages that are mapped, which programs change without a word, it has copies
+// itself: Mapping/MappedCopies.swift.) So whoever has a snapshot may checksum, compress and write from its memory
 // without a lock. When that is done, `markFlushed` makes the pages clean that are still the file's.
 //
 // Why no update can be lost. A snapshot is taken and a page is changed under one lock of the file. A
@@ -21,17 +22,22 @@ public final class DirtySnapshot: Sendable {
     public let pageCount: Int
     private let writes: [PageWriteRun]
     private let pages: FilePages
+    /// Of pages that are mapped: they may change.
+    private let copies: MappedCopies?
     private let isMarked = Atomic<Bool>(false)
     /// Finishes when it is marked.
     let end = Wait()
     /// Pages that a copy has taken the place of.
     nonisolated(unsafe) var replaced: Set<PageIndex> = []  // guarded by the lock of the pages
 
-    fileprivate init(_ writes: [PageWriteRun], of pages: FilePages) {
+    fileprivate init(_ writes: [PageWriteRun], _ copies: MappedCopies?, of pages: FilePages) {
         self.writes = writes
+        self.copies = copies
         self.pages = pages
         runs = writes.map { write in
-            DirtyRun(first: write.first, count: write.count, segments: write.segments)
+            DirtyRun(
+                first: write.first, count: write.count,
+                segments: copies?.segments(of: write) ?? write.segments)
         }
         pageCount = runs.reduce(0) { $0 + $1.count }
     }
@@ -84,7 +90,17 @@ extension FilePages {
                 writes.append(run)
             }
             guard !writes.isEmpty else { return nil }
-            let snapshot = DirtySnapshot(writes, of: self)
+            var copies: MappedCopies?
+            if !mappings.isEmpty {
+                do throws(Errno) {
+                    copies = try MappedCopies.take(of: writes, in: self)
+                } catch {
+                    // No memory: they stay dirty, for another time.
+                    for write in writes { write.finish(error) }
+                    return nil
+                }
+            }
+            let snapshot = DirtySnapshot(writes, copies, of: self)
             snapshots.append(snapshot)
             cache.count(.writeBacks, writes.count)
             cache.count(.writeBackPages, snapshot.pageCount)

@@ -12,6 +12,13 @@ extension FilePages {
     ) throws(Pause) -> Int {
         guard let source = bytes.baseAddress, bytes.count > 0 else { return 0 }
         var done = 0
+        var isOwn = false
+        if isMapped.load(ordering: .relaxed) {
+            isOwn = lock.withLock {
+                noteFileEnd(max(mappings.fileEnd, offset &+ UInt64(bytes.count)))
+                return mappings.isOwn(bytes, at: offset, pageShift: pageShift)
+            }
+        }
         defer { tellAccount() }
         while done < bytes.count {
             do throws(Pause) {
@@ -19,7 +26,7 @@ extension FilePages {
                 let inner = Int(truncatingIfNeeded: position & pageMask)
                 let step = min(bytes.count - done, account.largestWrite * pageSize - inner)
                 try account.admit(pages: Int(pages(covering: UInt64(inner + step))))
-                try write(source + done, step, at: position, done: &done)
+                try write(source + done, step, at: position, isOwn: isOwn, done: &done)
                 tellAccount()
             } catch {
                 if done > 0 { return done }
@@ -30,7 +37,8 @@ extension FilePages {
     }
 
     private func write(
-        _ source: UnsafeRawPointer, _ count: Int, at offset: UInt64, done: inout Int
+        _ source: UnsafeRawPointer, _ count: Int, at offset: UInt64, isOwn: Bool,
+        done: inout Int
     ) throws(Pause) {
         var from = source
         var position = offset
@@ -40,10 +48,13 @@ extension FilePages {
         while left > 0 {
             let inner = Int(truncatingIfNeeded: position & pageMask)
             let part = min(left, pageSize - inner)
-            try change(
-                PageIndex(rawValue: position >> pageShift), inner..<inner + part
-            ) { bytes in
-                if let target = bytes.baseAddress { memcpy(target + inner, from, part) }
+            let index = PageIndex(rawValue: position >> pageShift)
+            if isOwn {
+                noteMappedWrite(index)
+            } else {
+                try change(index, inner..<inner + part) { bytes in
+                    if let target = bytes.baseAddress { memcpy(target + inner, from, part) }
+                }
             }
             from += part
             position &+= UInt64(part)
@@ -62,10 +73,11 @@ extension FilePages {
         lock.lock()
         defer { lock.unlock() }
         lastChanged = max(lastChanged, index.rawValue)
-        if let snapshot = snapshot(with: index) {
+        if let snapshot = snapshot(with: index), !mappings.has(index.rawValue) {
             return try changeCopy(in: snapshot, index, isWhole: part.count == pageSize, body)
         }
         if pageSet.modifyDirtyInPlace(index, body) { return }
+        defer { if !mappings.isEmpty { showNew(index) } }
         if part.count == pageSize {
             return try pageSet.insertDirty(index, body)
         }
@@ -144,6 +156,7 @@ extension FilePages {
         for snapshot in snapshots where snapshot.touches(first..<end) {
             throw .wait(OperationWait(snapshot.end))
         }
+        if range.upperBound >= Self.longestFile { noteFileEnd(range.lowerBound) }
         if headPage != nil {
             zero(first, head..<(end - 1 == first && tail != 0 ? tail : pageSize))
         }
@@ -151,7 +164,7 @@ extension FilePages {
         let wholeStart = pages(covering: range.lowerBound)
         let wholeEnd = range.upperBound >> pageShift
         if wholeStart < wholeEnd {
-            pageSet.remove(PageIndex(rawValue: wholeStart)..<PageIndex(rawValue: wholeEnd))
+            removeWhole(wholeStart..<wholeEnd, isEnd: range.upperBound >= Self.longestFile)
         }
         if range.upperBound >= Self.longestFile {
             let backed = backedEnd.load(ordering: .relaxed)

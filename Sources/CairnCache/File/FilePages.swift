@@ -50,6 +50,12 @@ public final class FilePages: @unchecked Sendable {
     var countedDirty = 0
     /// No page behind it was ever changed.
     var lastChanged: UInt64 = 0
+    /// What programs have mapped of it.
+    var mappings = FileMappings() {
+        didSet { isMapped.store(!mappings.isEmpty, ordering: .relaxed) }
+    }
+    /// Whether there is anything in `mappings`, to be read without the lock.
+    let isMapped = Atomic<Bool>(false)
 
     let pageShift: UInt64
     let pageSize: Int
@@ -97,15 +103,24 @@ public final class FilePages: @unchecked Sendable {
 
     // MARK: Reading
 
-    /// Fills the whole buffer. The caller keeps within the file's size. Pages that are missing are
+    /// Fills the whole buffer, for a store that may store these bytes again; others read by `readStep`.
+    /// The caller keeps within the file's size. Pages that are missing are
     /// asked for, and waited for; all that was waited for stays pinned until the operation is done.
     public func read(
         into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(Pause) -> Int {
-        try read(into: buffer, at: offset, isStep: false)
+        let count = try read(into: buffer, at: offset, isStep: false)
+        if isMapped.load(ordering: .relaxed), count > 0 {
+            // Stored again, or not: what is mapped there may differ from what is stored.
+            lock.withLock {
+                mappings.forgetStored(
+                    offset >> pageShift..<pages(covering: offset + UInt64(count)))
+            }
+        }
+        return count
     }
 
-    /// The same, for a buffer of any size: gives less than its count, at least 1, where the rest has to
+    /// Reads into a buffer of any size: gives less than its count, at least 1, where the rest has to
     /// be waited for and a run's worth is done (`PageCacheSettings.largestRunBytes`), or no page can
     /// be had while what was waited for stays pinned. Who goes on with the rest lets go of that
     /// (`inSteps`).

@@ -17,20 +17,33 @@ import Synchronization
 /// A pin of a page, to be let go by hand. Valid until then, also where the page was removed.
 public struct PinnedPage: @unchecked Sendable {
     // Sendable: the frame's record says what guards its fields; the pool outlives pins.
-    unowned(unsafe) let pool: PagePool
+    // Not counted, nor for a moment: all threads would write one word for each hit.
+    private let owner: Unmanaged<PagePool>
     let frame: Frame
 
     @inline(__always)
     init(_ frame: Frame, _ pool: PagePool) {
-        self.pool = pool
+        owner = .passUnretained(pool)
         self.frame = frame
     }
 
+    var pool: PagePool { owner.takeUnretainedValue() }
+
+    /// Lets the pin go, of whatever kind it is.
     @inline(__always)
-    var number: FrameNumber { pool.frames.number(of: frame) }
+    func letGo() {
+        owner._withUnsafeGuaranteedRef { $0.unpin(frame) }
+    }
 
     @inline(__always)
-    var address: UnsafeMutableRawPointer { pool.address(of: number) }
+    var number: FrameNumber {
+        owner._withUnsafeGuaranteedRef { $0.frames.number(of: frame) }
+    }
+
+    @inline(__always)
+    var address: UnsafeMutableRawPointer {
+        owner._withUnsafeGuaranteedRef { $0.address(of: $0.frames.number(of: frame)) }
+    }
 
     @inline(__always)
     public var index: PageIndex { PageIndex(rawValue: frame.index) }
@@ -38,7 +51,10 @@ public struct PinnedPage: @unchecked Sendable {
     /// The page's bytes, all of them. Whoever changes them says so after (`markDirty`).
     @inline(__always)
     public var bytes: UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(start: address, count: pool.pageSize)
+        owner._withUnsafeGuaranteedRef { pool in
+            UnsafeMutableRawBufferPointer(
+                start: pool.address(of: pool.frames.number(of: frame)), count: pool.pageSize)
+        }
     }
 
     /// Where the page stands in the pool's memory file (`PagePool.descriptor`), in bytes.
@@ -47,13 +63,16 @@ public struct PinnedPage: @unchecked Sendable {
     /// Changed since it was last written, or being written.
     public var isDirty: Bool { frame.word.has(.unflushed) }
 
+    /// Changed since it was last given to be written.
+    var needsWriting: Bool { frame.word.has(.dirty) }
+
     /// Whether the owner has removed it: then nobody else finds it, and it is never written.
     public var isRemoved: Bool { frame.word.has(.orphan) }
 
     /// The bytes were changed: the page has to be written. To be called after the change: a write of
     /// the page that began before may have missed it, one that begins later does not.
     public func markDirty() {
-        pool.markDirty(frame)
+        owner._withUnsafeGuaranteedRef { $0.markDirty(frame) }
     }
 
     public func withContentLock<Value, Failure>(
@@ -62,6 +81,14 @@ public struct PinnedPage: @unchecked Sendable {
         frame.content.pointee.lock()
         defer { frame.content.pointee.unlock() }
         return try body(bytes)
+    }
+
+    /// Ends its writing, and lets the pin go.
+    func endWriting(isFlushed: Bool) {
+        owner._withUnsafeGuaranteedRef { pool in
+            pool.endWriting(frame, isFlushed: isFlushed)
+            pool.unpin(frame)
+        }
     }
 
     /// Lets a pin go that `take` has taken. Once.
@@ -85,7 +112,7 @@ public struct PageHandle: ~Copyable, Sendable {
     @inline(__always)
     init(_ page: PinnedPage) { self.page = page }
 
-    deinit { page.pool.unpin(page.frame) }
+    deinit { page.letGo() }
 
     @inline(__always)
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(page.bytes) }
@@ -118,7 +145,7 @@ public struct MutablePageHandle: ~Copyable, Sendable {
     @inline(__always)
     init(_ page: PinnedPage) { self.page = page }
 
-    deinit { page.pool.unpin(page.frame) }
+    deinit { page.letGo() }
 
     @inline(__always)
     public var bytes: UnsafeMutableRawBufferPointer { page.bytes }
@@ -152,8 +179,7 @@ public struct PageWrite: ~Copyable, Sendable {
     init(_ page: PinnedPage) { self.page = page }
 
     deinit {
-        page.pool.endWriting(page.frame, isFlushed: false)
-        page.pool.unpin(page.frame)
+        page.endWriting(isFlushed: false)
     }
 
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(page.bytes) }
@@ -172,7 +198,6 @@ public struct PageWrite: ~Copyable, Sendable {
     private consuming func end(isFlushed: Bool) {
         let page = page
         discard self
-        page.pool.endWriting(page.frame, isFlushed: isFlushed)
-        page.pool.unpin(page.frame)
+        page.endWriting(isFlushed: isFlushed)
     }
 }

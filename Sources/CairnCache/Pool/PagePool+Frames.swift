@@ -23,6 +23,11 @@ extension PagePool {
         return max(1, (budgetBytes - excess) >> pageShift)
     }
 
+    /// Whether one more page may be held for as long as somebody likes: half of all may.
+    var mayHoldMore: Bool {
+        heldPinCount.load(ordering: .relaxed) < max(1, lock.withLock { frameLimit } / 2)
+    }
+
     // MARK: Taking
 
     /// Takes frames for pages of the set from `index` on, as many as can be had, at least one. They

@@ -57,6 +57,19 @@ extension PagePool {
         count(isFlushed ? .flushes : .failedFlushes)
     }
 
+    /// Dirty → clean: nothing of it has to be written any more. The page is pinned by the caller, and
+    /// nobody writes it.
+    func forgetChanges(_ frame: Frame) {
+        Epoch.section {
+            let (_, isChanged) = frame.update { word in
+                word.isUsable && word.has(.dirty) && !word.has(.writing)
+                    ? word.removing(.dirty) : nil
+            }
+            guard isChanged else { return }
+            PageSet.at(frame.owner)._withUnsafeGuaranteedRef { countUnflushed(-1, of: $0) }
+        }
+    }
+
     func countUnflushed(_ change: Int, of set: PageSet) {
         set.unflushedCount.add(change, ordering: .relaxed)
         unflushedCount.add(change, ordering: .relaxed)

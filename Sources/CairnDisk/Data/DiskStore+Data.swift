@@ -16,6 +16,27 @@ extension DiskStore {
             .readStep(into: buffer, at: offset)
     }
 
+    /// Its pages are the cache's. What is changed through it comes back as a write of its own memory.
+    func map(
+        _ node: TreeNode, _ request: MappingRequest, _ mapping: inout (any MappedMemory)?
+    ) throws(Pause) {
+        let node = DiskStore.node(node)
+        guard let file = node.file else { throw .failed(.EIO) }
+        let pages = file.pages(recordedSize: node.state.recordedSize)
+        let whole: FileMapping
+        if let made = mapping as? FileMapping {
+            whole = made
+        } else {
+            do throws(Errno) {
+                whole = try pages.makeMapping(request)
+            } catch {
+                throw .failed(error)
+            }
+            mapping = whole
+        }
+        try pages.bring(whole, size: node.stored.size)
+    }
+
     func write(
         _ bytes: UnsafeRawBufferPointer, to node: TreeNode, at offset: UInt64,
         attributes: inout Attributes
