@@ -127,6 +127,7 @@ public final class MappedFile: @unchecked Sendable {
     private struct Syncing {
         var isKnown = false
         var hasGrown = false
+        var point = SyncPoint()
     }
 
     private func attemptSync(
@@ -143,7 +144,7 @@ public final class MappedFile: @unchecked Sendable {
             try state.target.makeKnown(range ?? state.all, of: state.mapped)
             done.isKnown = true
         }
-        if waits { try inode.sync(dataOnly: true) }
+        if waits { try inode.sync(dataOnly: true, &done.point) }
     }
 
     /// msync(2): what was changed in the range (nil: all) is durable after it; with `waits` false

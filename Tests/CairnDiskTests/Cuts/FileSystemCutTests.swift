@@ -20,7 +20,7 @@ import Testing
         guard Setting.seconds == nil else { return }
         var cuts = 0
         for seed in 1...UInt64(2) {
-            cuts += try FileSystemCut(seed: seed, workload: workload).run(atMost: 150)
+            cuts += try FileSystemCut(seed: seed, workload: workload).run(atMost: 100)
         }
         #expect(cuts > 100)
     }

@@ -28,7 +28,7 @@ import Testing
         let scratch = try images[0].copy()
         var answered = 0
         var seed = first
-        while end.map({ time(nil) < $0 }) ?? (seed < first + 200) {
+        while end.map({ time(nil) < $0 }) ?? (seed < first + 120) {
             if end != nil { print("hostile image \(seed)") }
             scratch.contents.copyMemory(
                 from: UnsafeRawBufferPointer(images[Int(seed % 2)].contents))
