@@ -154,11 +154,11 @@ public struct ImageDump {
 
     // MARK: Damage
 
-    func tellOfDamage(_ address: BlockNumber, _ damage: RecordDamage, _ bounds: KeyBounds) {
-        var line = DumpLine("damage", "block", address.rawValue)
+    func tellOfDamage(_ wanted: NodeExpectation, _ damage: RecordDamage) {
+        var line = DumpLine("damage", "block", wanted.pointer.address.rawValue)
         line.add("what", damage.description)
-        line.add("from", bounds.low?.description ?? "the first key")
-        line.add("to", bounds.high?.description ?? "the last")
+        line.add("from", wanted.low?.description ?? "the first key")
+        line.add("to", wanted.high?.description ?? "the last")
         hear(line)
     }
 
