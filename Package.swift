@@ -77,8 +77,11 @@ let package = Package(
             on: ["Cairn", "CairnDisk", "CairnIO", "CSystem", "CHost"]),
         // Figures beside peers: `make bench`.
         program(
-            "cairn-benchmarks", on: ["Cairn", "CairnDisk", "CairnIO", "CairnBase", "CSystem"],
-            path: "Benchmarks"),
+            "cairn-benchmarks",
+            on: [
+                "Cairn", "CairnDisk", "CairnPlainFiles", "CairnCache", "CairnIO", "CairnBase",
+                "CSystem",
+            ], path: "Benchmarks"),
 
         // Programs to learn from.
         program("example-embed", on: ["Cairn"], path: "examples/embed"),

@@ -3,6 +3,8 @@
 //     cairn-benchmarks library [DIRECTORY]   DIRECTORY is on tmpfs, /dev/shm if not given
 //     cairn-benchmarks scale
 //     cairn-benchmarks tree                   the B+tree of mfs_disk, and CRC32C
+//     cairn-benchmarks cache [DIRECTORY]      the page cache; DIRECTORY is on the peer's filesystem
+//     cairn-benchmarks cache-alone WHICH      the pool or the mutex with 8 threads, for strace
 //     cairn-benchmarks profile CALL COUNT     one call of the library, for perf and callgrind
 
 import Glibc
@@ -31,8 +33,17 @@ struct Main {
             try ScaleBenchmark().run()
         case "tree":
             try TreeBenchmark().run()
+        case "cache":
+            try CacheBenchmark().run(in: arguments.dropFirst().first ?? ".")
+        case "cache-alone":
+            guard try CacheBenchmark().runAlone(arguments.dropFirst().first ?? "") else {
+                complain("usage: cairn-benchmarks cache-alone pool|mutex")
+                exit(2)
+            }
         default:
-            complain("usage: cairn-benchmarks library [DIRECTORY] | scale | tree | profile CALL COUNT")
+            complain(
+                "usage: cairn-benchmarks library [DIRECTORY] | scale | tree | cache [DIRECTORY]"
+                    + " | cache-alone pool|mutex | profile CALL COUNT")
             exit(2)
         }
     }

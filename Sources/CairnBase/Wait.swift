@@ -34,6 +34,9 @@ open class Wait: @unchecked Sendable {
     private var failure: Errno?
     private var callbacks: [Int: @Sendable (Errno?) -> Void] = [:]
     private var lastTicket = 0
+    /// The operation has done a part of its work, and needs nothing any more of what it waited for
+    /// before this: drivers let go of that. Set before anybody else has this object.
+    public fileprivate(set) final var beginsStep = false
 
     public init() {}
 
@@ -101,9 +104,10 @@ public final class OperationWait: Wait, @unchecked Sendable {
     private let whole: Wait
     private var ticket = 0
 
-    public init(_ whole: Wait) {
+    public init(_ whole: Wait, beginsStep: Bool = false) {
         self.whole = whole
         super.init()
+        self.beginsStep = beginsStep || whole.beginsStep
         ticket = whole.whenFinished { error in self.finish(error) }
     }
 
@@ -119,6 +123,33 @@ public final class OperationWait: Wait, @unchecked Sendable {
     /// Where another part stood for this one, that has ended: the whole has nobody here any more.
     public override func abandoned() {
         whole.withdraw(ticket)
+    }
+}
+
+/// One attempt of an operation that moves up to `count` bytes, in steps: `step` gets how many are
+/// done, moves some more, and gives how many, 0 at the end. What was done before a wait is kept in
+/// `done` for the next attempt, and the operation lets go of what it waited for until then: so a read
+/// that is longer than the cache never holds more than one step of it. An error after the first
+/// bytes ends the operation with these.
+@inlinable
+public func inSteps(
+    of count: Int, _ done: inout Int, _ step: (_ done: Int) throws(Pause) -> Int
+) throws(Pause) -> Int {
+    let start = done
+    while true {
+        do throws(Pause) {
+            let more = try step(done)
+            done += more
+            if more <= 0 || done >= count { return done }
+        } catch {
+            switch error {
+            case .failed:
+                if done > 0 { return done }
+            case .wait(let wait):
+                if done > start { throw .wait(OperationWait(wait, beginsStep: true)) }
+            }
+            throw error
+        }
     }
 }
 
@@ -218,7 +249,8 @@ public final class PendingOperation: @unchecked Sendable {
 
     func pause(on wait: Wait, failed: @escaping (Errno) -> Void) {
         lock.lock()
-        waits.append(wait)
+        let kept = waits
+        waits = wait.beginsStep ? [wait] : kept + [wait]
         current = wait
         let cancelNow = isCancelled
         lock.unlock()
@@ -255,13 +287,18 @@ final class WaitList {
 
     @usableFromInline init() {}
 
+    private func keep(_ wait: Wait) {
+        if wait.beginsStep { waits = [] }
+        waits.append(wait)
+    }
+
     @usableFromInline
     func block(on pause: Pause) throws(Errno) {
         switch pause {
         case .failed(let errno):
             throw errno
         case .wait(let wait):
-            waits.append(wait)
+            keep(wait)
             let sleeper = Sleeper()
             wait.whenFinished { sleeper.wake($0) }
             if let error = sleeper.sleep() { throw error }
@@ -276,7 +313,7 @@ final class WaitList {
         case .failed(let errno):
             throw errno
         case .wait(let wait):
-            waits.append(wait)
+            keep(wait)
             let error: Errno? = await withTaskCancellationHandler {
                 await withUnsafeContinuation { continuation in
                     wait.whenFinished { continuation.resume(returning: $0) }

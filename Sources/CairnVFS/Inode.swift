@@ -229,7 +229,7 @@ open class Inode: @unchecked Sendable {
     // MARK: Hooks for data
 
     /// Bytes read; 0 at the end. Fewer than asked for only at the end, or when a further part
-    /// must be waited for.
+    /// must be waited for: callers go on with the rest (`inSteps`).
     open func read(
         into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(Pause) -> Int { throw .failed(isDirectory ? .EISDIR : .EINVAL) }

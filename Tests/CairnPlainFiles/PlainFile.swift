@@ -52,7 +52,7 @@ public final class PlainFile: PageBacking, @unchecked Sendable {
         lock.withLockShared { storedSize }
     }
 
-    /// Fewer bytes than asked for at the end.
+    /// Fewer bytes than asked for at the end, and where the rest is a step of its own (`inSteps`).
     public func read(
         into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(Pause) -> Int {
@@ -60,7 +60,7 @@ public final class PlainFile: PageBacking, @unchecked Sendable {
         defer { lock.unlockShared() }
         guard offset < storedSize, !buffer.isEmpty else { return 0 }
         let count = Int(min(UInt64(buffer.count), storedSize - offset))
-        return try pages.read(
+        return try pages.readStep(
             into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: offset)
     }
 

@@ -82,8 +82,13 @@ stateDirectory() {
     fi
 }
 
-# A process that ended and that nobody has asked for yet (a zombie) is gone too.
-isGone() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
+# A process that ended and that nobody has asked for yet (a zombie) is gone too, but not while other
+# threads of it still close its files.
+isGone() {
+    [ ! -e "/proc/$1" ] || {
+        grep -q '^State:.Z' "/proc/$1/status" && [ "$(ls "/proc/$1/task" | wc -l)" -le 1 ]
+    } 2>/dev/null
+}
 
 # Not `! isGone`: the shell's `set -e` overlooks what has a `!` before it.
 isAlive() { ! isGone "$1"; }

@@ -309,10 +309,11 @@ test_nohup_keeps_a_foreground_mount() {
     wait "$server"
 }
 
-# What `make run` does: on a terminal Ctrl-C ends the mount, and make ends with 0.
+# What `make run` does: it makes an image and mounts it; on a terminal Ctrl-C ends the mount, make ends
+# with 0, and what was written is there next time.
 test_make_run_ends_with_control_c() {
     printf 'run:\n\t@exec %s %s\n' "$root/scripts/run" "$CAIRN" >Makefile
-    CAIRN_MOUNT=$work/m python3 - <<'PY'
+    CAIRN_MOUNT=$work/m CAIRN_IMAGE=$work/run.img python3 - <<'PY'
 import os, pty, time
 pid, terminal = pty.fork()
 if pid == 0:
@@ -332,6 +333,10 @@ status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 assert status == 0, (status, said)
 PY
     isNotMounted "$work/m"
+    cairn fsck run.img
+    cairn mount run.img m
+    [ "$(cat m/file)" = x ]
+    cairn umount m
 }
 
 # A daemon must not keep what its caller had open.

@@ -5,13 +5,18 @@ import Synchronization
 
 extension FilePages {
     /// A page that is not resident, or the wait for it. `wanted`: how many pages from it on are
-    /// asked for at once; as many as may be come with it, and some ahead.
-    func fetch(_ index: PageIndex, wanted: UInt64) throws(Pause) -> PageHandle {
+    /// asked for at once; as many as may be come with it, and some ahead. `holdsNothing`: see
+    /// `PageSet.acquire`.
+    func fetch(
+        _ index: PageIndex, wanted: UInt64, holdsNothing: Bool = false
+    ) throws(Pause) -> PageHandle {
         let end = min(index.rawValue &+ wanted, backedEnd.load(ordering: .acquiring))
         let count = max(1, min(Int(clamping: end &- index.rawValue), cache.largestRun))
         var isOurs = false
         do throws(Pause) {
-            return try pageSet.acquire(index, fetching: count) { fill in
+            return try pageSet.acquire(
+                index, fetching: count, holdsNothing: holdsNothing
+            ) { fill in
                 isOurs = true
                 cache.count(.demandFills)
                 cache.count(.demandPages, fill.count)

@@ -98,9 +98,26 @@ public final class FilePages: @unchecked Sendable {
     // MARK: Reading
 
     /// Fills the whole buffer. The caller keeps within the file's size. Pages that are missing are
-    /// asked for, and waited for.
+    /// asked for, and waited for; all that was waited for stays pinned until the operation is done.
     public func read(
         into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+    ) throws(Pause) -> Int {
+        try read(into: buffer, at: offset, isStep: false)
+    }
+
+    /// The same, for a buffer of any size: gives less than its count, at least 1, where the rest has to
+    /// be waited for and a run's worth is done (`PageCacheSettings.largestRunBytes`), or no page can
+    /// be had while what was waited for stays pinned. Who goes on with the rest lets go of that
+    /// (`inSteps`).
+    public func readStep(
+        into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+    ) throws(Pause) -> Int {
+        try read(into: buffer, at: offset, isStep: true)
+    }
+
+    @inline(__always)
+    private func read(
+        into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, isStep: Bool
     ) throws(Pause) -> Int {
         guard var target = buffer.baseAddress, buffer.count > 0 else { return 0 }
         let last = (offset &+ UInt64(buffer.count &- 1)) >> pageShift
@@ -118,14 +135,29 @@ public final class FilePages: @unchecked Sendable {
             } else if index.rawValue >= backedEnd.load(ordering: .acquiring) {
                 memset(target, 0, count)
             } else {
-                let page = try fetch(index, wanted: last &- index.rawValue &+ 1)
-                copy(page, from: inner, to: target, count)
+                let done = buffer.count &- left
+                do throws(Pause) {
+                    let page = try fetch(
+                        index, wanted: last &- index.rawValue &+ 1,
+                        holdsNothing: isStep && done == 0)
+                    copy(page, from: inner, to: target, count)
+                } catch {
+                    if isStep, endsStep(error, after: done) { return done }
+                    throw error
+                }
             }
             target += count
             left &-= count
             position &+= UInt64(count)
         }
         return buffer.count
+    }
+
+    /// Whether a read gives what it has, instead of waiting with all of it pinned.
+    private func endsStep(_ pause: Pause, after done: Int) -> Bool {
+        if case .failed(.ENOBUFS) = pause { return done > 0 }
+        if case .failed = pause { return false }
+        return done >= cache.largestRun &* pageSize
     }
 
     @inline(__always)

@@ -157,7 +157,7 @@ final class PageWait: Wait, @unchecked Sendable {
         super.init()
         let pool = fill.pages.pool
         frame.atomicWord.pointee.add(1, ordering: .relaxed)
-        pool.longPinCount.add(1, ordering: .relaxed)
+        pool.waitPinCount.add(1, ordering: .relaxed)
         // It has not finished: that comes after its end, which takes the set's lock.
         ticket = fill.whenFinished { [weak self] error in
             self?.finish(fill.outcome(of: position, error))
@@ -165,7 +165,7 @@ final class PageWait: Wait, @unchecked Sendable {
     }
 
     deinit {
-        fill.pages.pool.longPinCount.subtract(1, ordering: .relaxed)
+        fill.pages.pool.waitPinCount.subtract(1, ordering: .relaxed)
         fill.pages.pool.unpin(frame)
     }
 

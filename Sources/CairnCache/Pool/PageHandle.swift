@@ -66,14 +66,14 @@ public struct PinnedPage: @unchecked Sendable {
 
     /// Lets a pin go that `take` has taken. Once.
     public func unpin() {
-        pool.longPinCount.subtract(1, ordering: .relaxed)
+        pool.heldPinCount.subtract(1, ordering: .relaxed)
         pool.unpin(frame)
     }
 
     /// One pin more, to be let go by itself.
     public func pinAgain() -> PinnedPage {
         frame.atomicWord.pointee.add(1, ordering: .relaxed)
-        pool.longPinCount.add(1, ordering: .relaxed)
+        pool.heldPinCount.add(1, ordering: .relaxed)
         return self
     }
 }
@@ -106,7 +106,7 @@ public struct PageHandle: ~Copyable, Sendable {
     public consuming func take() -> PinnedPage {
         let page = page
         discard self
-        page.pool.longPinCount.add(1, ordering: .relaxed)
+        page.pool.heldPinCount.add(1, ordering: .relaxed)
         return page
     }
 }
@@ -140,7 +140,7 @@ public struct MutablePageHandle: ~Copyable, Sendable {
     public consuming func take() -> PinnedPage {
         let page = page
         discard self
-        page.pool.longPinCount.add(1, ordering: .relaxed)
+        page.pool.heldPinCount.add(1, ordering: .relaxed)
         return page
     }
 }

@@ -26,9 +26,11 @@ extension PagePool {
     // MARK: Taking
 
     /// Takes frames for pages of the set from `index` on, as many as can be had, at least one. They
-    /// are live, filling, and pinned once.
+    /// are live, filling, and pinned once. `holdsNothing`: the operation has no page pinned, so it may
+    /// wait until others that have let go of theirs.
     func takeFrames(
-        for set: PageSet, from index: UInt64, into numbers: UnsafeMutableBufferPointer<FrameNumber>
+        for set: PageSet, from index: UInt64, into numbers: UnsafeMutableBufferPointer<FrameNumber>,
+        holdsNothing: Bool = false
     ) throws(Pause) -> Int {
         var count = tryTakeFrames(for: set, from: index, into: numbers)
         if count > 0 { return count }
@@ -40,7 +42,7 @@ extension PagePool {
             withdraw(wait)
             return count
         }
-        if isWaitingHopeless {
+        if isWaitingHopeless(holdsNothing) {
             withdraw(wait)
             throw .failed(.ENOBUFS)
         }
@@ -49,10 +51,15 @@ extension PagePool {
     }
 
     /// Every frame is held by something that waits or holds for long, and nothing is under way that
-    /// would make one free.
-    private var isWaitingHopeless: Bool {
-        unflushedCount.load(ordering: .relaxed) == 0 && fillingCount.load(ordering: .relaxed) == 0
-            && longPinCount.load(ordering: .relaxed) >= lock.withLock { free.used }
+    /// would make one free. Operations that wait with pages pinned may wait for one another in a ring:
+    /// the one that would close it is told. Who has none pinned closes none.
+    private func isWaitingHopeless(_ holdsNothing: Bool) -> Bool {
+        let held =
+            heldPinCount.load(ordering: .relaxed)
+            + (holdsNothing ? 0 : waitPinCount.load(ordering: .relaxed))
+        return unflushedCount.load(ordering: .relaxed) == 0
+            && fillingCount.load(ordering: .relaxed) == 0
+            && held >= lock.withLock { free.used }
     }
 
     private func tryTakeFrames(

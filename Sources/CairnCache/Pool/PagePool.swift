@@ -84,8 +84,10 @@ public final class PagePool: @unchecked Sendable {
     let unflushedCount = Atomic<Int>(0)
     /// Pages that are being filled.
     let fillingCount = Atomic<Int>(0)
-    /// Pins that may stay for long: of waits, and those that were taken out of handles.
-    let longPinCount = Atomic<Int>(0)
+    /// Pins of waits: they go when an operation is done, or has done a step.
+    let waitPinCount = Atomic<Int>(0)
+    /// Pins that were taken out of handles: nobody knows when they go.
+    let heldPinCount = Atomic<Int>(0)
     /// Bytes in nodes of trees and in sets.
     let recordBytes = Atomic<Int>(0)
 

@@ -23,10 +23,13 @@ extension PageSet {
     ///
     /// `fill` is called with no lock held, and may complete at once. Throws ENOBUFS if there is no
     /// frame and waiting for one could never end, ENOMEM if there is no memory for the tree.
+    /// `holdsNothing`: the operation has no page pinned, by a wait or otherwise; then it waits for
+    /// those that have instead.
     public func acquire(
-        _ index: PageIndex, fetching count: Int = 1, fill: (PageFill) -> Void
+        _ index: PageIndex, fetching count: Int = 1, holdsNothing: Bool = false,
+        fill: (PageFill) -> Void
     ) throws(Pause) -> PageHandle {
-        let (frame, _) = try acquirePinned(index, count, fill)
+        let (frame, _) = try acquirePinned(index, count, holdsNothing, fill)
         return PageHandle(PinnedPage(frame, pool))
     }
 
@@ -35,7 +38,7 @@ extension PageSet {
         _ index: PageIndex, fetching count: Int = 1, whileWriting: WhileWriting = .goesOn,
         fill: (PageFill) -> Void
     ) throws(Pause) -> MutablePageHandle {
-        let (frame, word) = try acquirePinned(index, count, fill)
+        let (frame, word) = try acquirePinned(index, count, false, fill)
         let page = PinnedPage(frame, pool)
         if whileWriting == .waits, word.has(.writing),
             let wait = pool.writeWait(for: page.number)
@@ -47,7 +50,7 @@ extension PageSet {
     }
 
     private func acquirePinned(
-        _ index: PageIndex, _ count: Int, _ fill: (PageFill) -> Void
+        _ index: PageIndex, _ count: Int, _ holdsNothing: Bool, _ fill: (PageFill) -> Void
     ) throws(Pause) -> (Frame, FrameWord) {
         while true {
             if let (frame, word) = pinnedPage(index) {
@@ -56,8 +59,10 @@ extension PageSet {
                 return (frame, word)
             }
             if let wait = fillWait(index) { throw .wait(wait) }
-            if let started = try begin(index, count: max(count, 1), firstIs: .fresh, restIs: .ahead)
-            {
+            let started = try begin(
+                index, count: max(count, 1), firstIs: .fresh, restIs: .ahead,
+                holdsNothing: holdsNothing)
+            if let started {
                 pool.count(.misses)
                 let wait = started.waitForFirst()
                 fill(started)
@@ -110,13 +115,15 @@ extension PageSet {
     }
 
     private func begin(
-        _ first: PageIndex, count: Int, firstIs: FrameState, restIs: FrameState
+        _ first: PageIndex, count: Int, firstIs: FrameState, restIs: FrameState,
+        holdsNothing: Bool = false
     ) throws(Pause) -> PageFill? {
         let absent = absentCount(from: first, limit: count)
         guard absent > 0 else { return nil }
         let buffer = UnsafeMutableBufferPointer<FrameNumber>.allocate(capacity: absent)
         defer { buffer.deallocate() }
-        let taken = try pool.takeFrames(for: self, from: first.rawValue, into: buffer)
+        let taken = try pool.takeFrames(
+            for: self, from: first.rawValue, into: buffer, holdsNothing: holdsNothing)
         let numbers = UnsafeMutableBufferPointer(rebasing: buffer[..<taken])
         let (fill, hasMemory) = Epoch.section {
             lock.withLock { enter(numbers, first: first, firstIs: firstIs, restIs: restIs) }

@@ -12,7 +12,8 @@ extension DiskStore {
     ) throws(Pause) -> Int {
         let node = DiskStore.node(node)
         guard let file = node.file else { throw .failed(.EIO) }
-        return try file.pages(recordedSize: node.state.recordedSize).read(into: buffer, at: offset)
+        return try file.pages(recordedSize: node.state.recordedSize)
+            .readStep(into: buffer, at: offset)
     }
 
     func write(

@@ -62,7 +62,8 @@ public struct DiskEnvironment: Sendable {
             openDevice: { (source, isReadOnly) throws(MountFailure) in
                 do throws(Errno) {
                     let device = try FileDevice(
-                        path: source, options: FileDevice.Options(isReadOnly: isReadOnly),
+                        path: source,
+                        options: FileDevice.Options(isReadOnly: isReadOnly, patience: 2000),
                         reactor: io)
                     return OpenedDevice(device) { device.close() }
                 } catch {

@@ -38,6 +38,8 @@ final class ParkedRequest: @unchecked Sendable {
         self.holder = holder
         self.progress = progress
         self.started = started
+        // The reply may have moved to other memory: what was read into it is read again.
+        if holder.request.opcode == .read { self.progress.count = 0 }
     }
 
     /// Parks the request until `wait` finishes. May run it, and answer it, before it returns.
@@ -53,6 +55,7 @@ final class ParkedRequest: @unchecked Sendable {
     }
 
     private func pause(on wait: Wait) {
+        if wait.beginsStep { waits = [] }
         waits.append(wait)
         let cancelNow = lock.withLock {
             current = wait

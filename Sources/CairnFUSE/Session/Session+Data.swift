@@ -96,25 +96,22 @@ extension Session {
 
     // MARK: Data
 
-    func read(_ request: Request, _ reply: ReplyBuffer) throws(Pause) -> Outcome {
+    func read(
+        _ request: Request, _ reply: ReplyBuffer, _ progress: inout Progress
+    ) throws(Pause) -> Outcome {
         let place = try place(request.nodeID)
         let offset = request.arguments.u64(8)
         let room = reply.part(0, min(Int(request.arguments.u32(16)), reply.capacity))
-        let opening = openings.find(request.arguments.u64(0))
-        var count = 0
-        // A short read tells the kernel that the file ends there, so only its end may be short.
-        while count < room.count {
-            let rest = UnsafeMutableRawBufferPointer(rebasing: room[count...])
-            let position = offset &+ UInt64(count)
-            let got =
-                if let opening {
-                    try opening.read(into: rest, at: position)
-                } else {
-                    try place.inode.read(into: rest, at: position)
-                }
-            if got <= 0 { break }
-            count += got
-            if opening != nil { break }
+        let count: Int
+        if let opening = openings.find(request.arguments.u64(0)) {
+            count = room.isEmpty ? 0 : max(try opening.read(into: room, at: offset), 0)
+        } else {
+            // A short read tells the kernel that the file ends there, so only its end may be short.
+            count = try inSteps(of: room.count, &progress.count) { (done) throws(Pause) in
+                try place.inode.read(
+                    into: UnsafeMutableRawBufferPointer(rebasing: room[done...]),
+                    at: offset &+ UInt64(done))
+            }
         }
         noteAccess(place)
         return .reply(count)

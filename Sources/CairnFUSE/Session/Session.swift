@@ -131,7 +131,7 @@ final class Session: @unchecked Sendable {
         case .release: return release(request)
         case .releaseDirectory: return .done
         case .flush: return try flush(request)
-        case .read: return try read(request, reply)
+        case .read: return try read(request, reply, &progress)
         case .write: return try write(request, reply, worker, &progress)
         case .readDirectory: return try readDirectory(request, reply, plus: false)
         case .readDirectoryPlus: return try readDirectory(request, reply, plus: true)

@@ -7,6 +7,7 @@
 
 import CSystem
 import CairnBase
+import Glibc
 
 final class DeviceFiles: @unchecked Sendable {
     // Sendable: `lock` guards `isClosed` and `reactor`; the rest does not change.
@@ -23,7 +24,22 @@ final class DeviceFiles: @unchecked Sendable {
     private var isClosed = false
     private var reactor: Reactor?
 
-    init(path: String, options: FileDevice.Options) throws(Errno) {
+    /// Opens them, and waits as long as the options say where they are locked.
+    static func opened(path: String, options: FileDevice.Options) throws(Errno) -> DeviceFiles {
+        let step = 20
+        var left = options.patience
+        while true {
+            do throws(Errno) {
+                return try DeviceFiles(path: path, options: options)
+            } catch {
+                guard error == .EBUSY, left > 0 else { throw error }
+            }
+            usleep(UInt32(step * 1000))
+            left -= step
+        }
+    }
+
+    private init(path: String, options: FileDevice.Options) throws(Errno) {
         let access = options.isReadOnly ? 0 : CAIRN_DEVICE_WRITE
         let plain = try Self.open(path, access)
         do throws(Errno) {

@@ -52,26 +52,30 @@ public final class FileDevice: BlockDevice, @unchecked Sendable {
         public var blockSize: Int?
         /// 1 … `maximumQueueDepth`.
         public var queueDepth = 64
+        /// How long to wait for a file that is locked, in milliseconds. The kernel ends what a process that
+        /// was killed had under way after the process is gone, and lets go of its files only then.
+        public var patience = 0
 
         public init(
             isReadOnly: Bool = false, isDirect: Bool = true, blockSize: Int? = nil,
-            queueDepth: Int = 64
+            queueDepth: Int = 64, patience: Int = 0
         ) {
             self.isReadOnly = isReadOnly
             self.isDirect = isDirect
             self.blockSize = blockSize
             self.queueDepth = queueDepth
+            self.patience = patience
         }
     }
 
-    /// Opens a file or a block device. Throws what open(2) says; EBUSY if it is open
-    /// already, unless to read it both times, or mounted; EINVAL for what is neither, or for options that cannot be; EROFS to
-    /// write to a block device that is read-only.
+    /// Opens a file or a block device. Throws what open(2) says; EBUSY if it is open already, unless to
+    /// read it both times, or mounted; EINVAL for what is neither, or for options that cannot be; EROFS
+    /// to write to a block device that is read-only.
     public convenience init(
         path: String, options: Options = Options(), reactor: Reactor
     ) throws(Errno) {
         try self.init(
-            files: try DeviceFiles(path: path, options: options), options: options,
+            files: try DeviceFiles.opened(path: path, options: options), options: options,
             reactor: reactor)
     }
 

@@ -11,10 +11,17 @@ extension Process {
         ) async throws(Errno) -> Int
     {
         var kept: KeptFile?
-        return try await runAsync(.read) { () throws(Pause) in
-            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptRead(file, into: buffer)
+        var progress = ReadProgress()
+        do throws(Errno) {
+            return try await runAsync(.read) { () throws(Pause) in
+                try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                    try attemptRead(file, into: buffer, &progress)
+                }
             }
+        } catch {
+            // Interrupted after some bytes: these count.
+            if progress.count > 0 { return progress.count }
+            throw error
         }
     }
 
@@ -26,11 +33,18 @@ extension Process {
         ) async throws(Errno) -> Int
     {
         var kept: KeptFile?
-        return try await runAsync(.read) { () throws(Pause) in
-            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try file.requirePositions()
-                return try attemptRead(file, into: buffer, at: offset)
+        var progress = ReadProgress()
+        do throws(Errno) {
+            return try await runAsync(.read) { () throws(Pause) in
+                try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                    try file.requirePositions()
+                    return try attemptRead(file, into: buffer, at: offset, &progress.count)
+                }
             }
+        } catch {
+            // Interrupted after some bytes: these count.
+            if progress.count > 0 { return progress.count }
+            throw error
         }
     }
 
@@ -42,10 +56,17 @@ extension Process {
         ) async throws(Errno) -> Int
     {
         var kept: KeptFile?
-        return try await runAsync(.read) { () throws(Pause) in
-            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptRead(file, into: buffers, at: offset)
+        var progress = ReadProgress()
+        do throws(Errno) {
+            return try await runAsync(.read) { () throws(Pause) in
+                try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                    try attemptRead(file, into: buffers, at: offset, &progress)
+                }
             }
+        } catch {
+            // Interrupted after some bytes: these count.
+            if progress.count > 0 { return progress.count }
+            throw error
         }
     }
 

@@ -8,10 +8,17 @@ extension Process {
         from descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer
     ) throws(Errno) -> Int {
         var kept: KeptFile?
-        return try run(.read) { () throws(Pause) in
-            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptRead(file, into: buffer)
+        var progress = ReadProgress()
+        do throws(Errno) {
+            return try run(.read) { () throws(Pause) in
+                try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                    try attemptRead(file, into: buffer, &progress)
+                }
             }
+        } catch {
+            // Interrupted after some bytes: these count.
+            if progress.count > 0 { return progress.count }
+            throw error
         }
     }
 
@@ -20,11 +27,18 @@ extension Process {
         from descriptor: Descriptor, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(Errno) -> Int {
         var kept: KeptFile?
-        return try run(.read) { () throws(Pause) in
-            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try file.requirePositions()
-                return try attemptRead(file, into: buffer, at: offset)
+        var progress = ReadProgress()
+        do throws(Errno) {
+            return try run(.read) { () throws(Pause) in
+                try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                    try file.requirePositions()
+                    return try attemptRead(file, into: buffer, at: offset, &progress.count)
+                }
             }
+        } catch {
+            // Interrupted after some bytes: these count.
+            if progress.count > 0 { return progress.count }
+            throw error
         }
     }
 
@@ -34,10 +48,17 @@ extension Process {
         at offset: UInt64? = nil
     ) throws(Errno) -> Int {
         var kept: KeptFile?
-        return try run(.read) { () throws(Pause) in
-            try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptRead(file, into: buffers, at: offset)
+        var progress = ReadProgress()
+        do throws(Errno) {
+            return try run(.read) { () throws(Pause) in
+                try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
+                    try attemptRead(file, into: buffers, at: offset, &progress)
+                }
             }
+        } catch {
+            // Interrupted after some bytes: these count.
+            if progress.count > 0 { return progress.count }
+            throw error
         }
     }
 

@@ -12,9 +12,10 @@ extension Process {
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
         var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
-        return submit(.read, completion) { [self] () throws(Pause) in
+        let reading = Reading()
+        return submit(.read, reading.completing(completion)) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptRead(file, into: buffer)
+                try attemptRead(file, into: buffer, &reading.progress)
             }
         }
     }
@@ -26,10 +27,11 @@ extension Process {
         completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
         var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
-        return submit(.read, completion) { [self] () throws(Pause) in
+        let reading = Reading()
+        return submit(.read, reading.completing(completion)) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try file.requirePositions()
-                return try attemptRead(file, into: buffer, at: offset)
+                return try attemptRead(file, into: buffer, at: offset, &reading.progress.count)
             }
         }
     }
@@ -41,9 +43,10 @@ extension Process {
         at offset: UInt64? = nil, completion: @escaping @Sendable (Result<Int, Errno>) -> Void
     ) throws(Errno) -> PendingOperation {
         var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
-        return submit(.read, completion) { [self] () throws(Pause) in
+        let reading = Reading()
+        return submit(.read, reading.completing(completion)) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                try attemptRead(file, into: buffers, at: offset)
+                try attemptRead(file, into: buffers, at: offset, &reading.progress)
             }
         }
     }
@@ -244,6 +247,24 @@ extension Process {
         return submit(.getdents, completion) { [self] () throws(Pause) in
             try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
                 try attemptEntries(file, limit: limit)
+            }
+        }
+    }
+}
+
+/// A read that was submitted: one that is interrupted after its first bytes ends with these.
+private final class Reading: @unchecked Sendable {
+    // Sendable: belongs to whoever runs the attempt or ends the wait; never two at once.
+    var progress = ReadProgress()
+
+    func completing(
+        _ completion: @escaping @Sendable (Result<Int, Errno>) -> Void
+    ) -> @Sendable (Result<Int, Errno>) -> Void {
+        { [self] result in
+            if case .failure = result, progress.count > 0 {
+                completion(.success(progress.count))
+            } else {
+                completion(result)
             }
         }
     }

@@ -16,23 +16,35 @@ public enum Seek: Sendable {
     case hole(UInt64)
 }
 
+/// How far a read has come in the attempts before.
+struct ReadProgress {
+    /// Bytes.
+    var count = 0
+    /// The offset at which it began, for a read at the description's offset.
+    var start: UInt64 = 0
+}
+
 extension Process {
     /// The largest count that one read or write moves (MAX_RW_COUNT).
     static var maximumTransfer: Int { 0x7FFF_F000 }
 
     // MARK: Reading
 
-    /// pread(2).
+    /// pread(2). `done` keeps what was read before a wait for the attempt that follows it.
     @inline(__always)
     func attemptRead(
-        _ file: OpenFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+        _ file: OpenFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64,
+        _ done: inout Int
     ) throws(Pause) -> Int {
         guard file.canRead else { throw .failed(file.refusal(of: .read)) }
         guard offset <= UInt64(Int64.max) else { throw .failed(.EINVAL) }
-        if let opening = file.opening {
-            return try opening.read(into: clamped(buffer), at: offset)
+        let buffer = clamped(buffer)
+        if let opening = file.opening { return try opening.read(into: buffer, at: offset) }
+        let count = try inSteps(of: buffer.count, &done) { (done) throws(Pause) in
+            try file.inode.read(
+                into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]),
+                at: offset &+ UInt64(done))
         }
-        let count = try file.inode.read(into: clamped(buffer), at: offset)
         noteAccess(to: file)
         return count
     }
@@ -44,16 +56,36 @@ extension Process {
         file.inode.noteAccess(flags.accessTimePolicy(for: file.inode.kind))
     }
 
-    /// read(2): at the offset, which moves in one step with the data.
+    /// read(2): at the offset, which moves in one step with the data. A read that waits after its first
+    /// bytes, and finds the offset moved by somebody else, ends with what it has.
     func attemptRead(
-        _ file: OpenFile, into buffer: UnsafeMutableRawBufferPointer
+        _ file: OpenFile, into buffer: UnsafeMutableRawBufferPointer, _ progress: inout ReadProgress
+    ) throws(Pause) -> Int {
+        try atOffset(of: file, &progress) { (offset, done) throws(Pause) in
+            try attemptRead(file, into: buffer, at: offset, &done)
+        }
+    }
+
+    /// Runs an attempt to read at the description's offset, and moves that.
+    func atOffset(
+        of file: OpenFile, _ progress: inout ReadProgress,
+        _ body: (UInt64, inout Int) throws(Pause) -> Int
     ) throws(Pause) -> Int {
         let shared = file.shared
-        return try shared.offsetLock.withLock { () throws(Pause) in
-            let count = try attemptRead(file, into: buffer, at: shared.offsetStorage)
-            shared.offsetStorage = min(shared.offsetStorage + UInt64(count), UInt64(Int64.max))
-            return count
+        shared.offsetLock.lock()
+        defer { shared.offsetLock.unlock() }
+        let before = progress.count
+        let start = shared.offsetStorage &- UInt64(before)
+        guard before == 0 || start == progress.start else { return before }
+        progress.start = start
+        // Also where it waits after some of it.
+        defer {
+            let end = start &+ UInt64(progress.count)
+            if progress.count > before { shared.offsetStorage = min(end, UInt64(Int64.max)) }
         }
+        let count = try body(start, &progress.count)
+        progress.count = count
+        return count
     }
 
     private func clamped(

@@ -17,40 +17,51 @@ extension Process {
     /// So much of a vector is written as one; more is a partial write.
     private static var maximumGather: Int { 16 << 20 }
 
-    /// readv(2) and preadv(2): fills one buffer after the other. A wait after the first bytes ends
-    /// the call with what there is.
+    /// readv(2) and preadv(2): fills one buffer after the other.
     func attemptRead(
-        _ file: OpenFile, into buffers: [UnsafeMutableRawBufferPointer], at offset: UInt64?
+        _ file: OpenFile, into buffers: [UnsafeMutableRawBufferPointer], at offset: UInt64?,
+        _ progress: inout ReadProgress
     ) throws(Pause) -> Int {
         guard buffers.count <= Self.maximumParts else { throw .failed(.EINVAL) }
         guard let offset else {
-            let shared = file.shared
-            return try shared.offsetLock.withLock { () throws(Pause) in
-                let total = try fill(buffers, from: file, at: shared.offsetStorage)
-                shared.offsetStorage = min(
-                    shared.offsetStorage + UInt64(total), UInt64(Int64.max))
-                return total
+            return try atOffset(of: file, &progress) { (offset, done) throws(Pause) in
+                try fill(buffers, from: file, at: offset, &done)
             }
         }
         try file.requirePositions()
-        return try fill(buffers, from: file, at: offset)
+        return try fill(buffers, from: file, at: offset, &progress.count)
     }
 
+    /// `total`: how many bytes are there already, and then are.
     private func fill(
-        _ buffers: [UnsafeMutableRawBufferPointer], from file: OpenFile, at offset: UInt64
+        _ buffers: [UnsafeMutableRawBufferPointer], from file: OpenFile, at offset: UInt64,
+        _ total: inout Int
     ) throws(Pause) -> Int {
         if buffers.isEmpty {
             let none = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-            return try attemptRead(file, into: none, at: offset)
+            return try attemptRead(file, into: none, at: offset, &total)
         }
-        var total = 0
+        let before = total
+        var start = 0
         for buffer in buffers {
+            defer { start += buffer.count }
+            if total > 0, total >= start + buffer.count { continue }
+            var done = total - start
             do throws(Pause) {
-                let count = try attemptRead(file, into: buffer, at: offset + UInt64(total))
-                total += count
+                let count = try attemptRead(
+                    file, into: buffer, at: offset + UInt64(start), &done)
+                total = start + count
                 if count < buffer.count { break }
             } catch {
-                if total > 0 { break }
+                total = start + done
+                switch error {
+                case .failed:
+                    if total > 0 { return total }
+                case .wait(let wait):
+                    // What a stream gave is not to be had again.
+                    if total > 0, file.opening != nil { return total }
+                    if total > before { throw .wait(OperationWait(wait, beginsStep: true)) }
+                }
                 throw error
             }
         }

@@ -76,7 +76,8 @@ enum HostDisk {
                     path: image.text, size: size, reactor: loop.reactor)
             } else {
                 device = try FileDevice(
-                    path: image.text, options: FileDevice.Options(isReadOnly: isReadOnly),
+                    path: image.text,
+                    options: FileDevice.Options(isReadOnly: isReadOnly, patience: 2000),
                     reactor: loop.reactor)
             }
         } catch {

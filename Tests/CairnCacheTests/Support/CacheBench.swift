@@ -70,8 +70,13 @@ extension PlainFile {
     func readAll(_ count: Int, at offset: Int) throws(Errno) -> [UInt8] {
         let buffer = try AlignedBuffer(count: count)
         buffer.memory.initializeMemory(as: UInt8.self, repeating: 0xEE)
+        var done = 0
         let got = try blocking { () throws(Pause) in
-            try self.read(into: buffer.memory, at: UInt64(offset))
+            try inSteps(of: count, &done) { (done) throws(Pause) in
+                try self.read(
+                    into: UnsafeMutableRawBufferPointer(rebasing: buffer.memory[done..<count]),
+                    at: UInt64(offset + done))
+            }
         }
         return Array(buffer.memory[..<got])
     }
