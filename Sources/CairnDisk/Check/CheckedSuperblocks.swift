@@ -40,11 +40,9 @@ struct CheckedSuperblocks {
                 }
             }
         }
-        let why = passedOver.map { "group \($0.group.rawValue): \($0.why)" }
+        let first = passedOver.first.map { "group \($0.group.rawValue): \($0.why)" }
         throw CheckFailure(
-            "the image",
-            "no superblock leads to a tree of files: "
-                + why.prefix(3).joined(separator: "; "))
+            "the image", "no superblock leads to a tree of files: \(first ?? "there is none")")
     }
 
     func tree(_ identity: TreeIdentity, on device: any BlockDevice) -> CheckedTree {

@@ -29,6 +29,10 @@ public struct ImageDump {
 
     private func dumpSlots() throws(CheckFailure) {
         let choice = try CheckedSuperblocks.read(device)
+        // Of what has nothing of mfs_disk, slots are no news.
+        if choice.candidates.isEmpty, choice.damage.allSatisfy({ !$0.what.isOfSuperblock }) {
+            _ = try CheckedSuperblocks(on: device)
+        }
         for slot in 0..<2 * SuperblockSlot.perSet {
             var line = DumpLine("slot", "slot", UInt64(slot))
             if let found = choice.candidates.first(where: { $0.slot == slot }) {
