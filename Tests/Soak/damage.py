@@ -20,7 +20,7 @@ import reader  # noqa: E402
 
 cairn, work, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 first_seed = int(sys.argv[4]) if len(sys.argv) > 4 else 1
-SECONDS = 60
+SECONDS = 300
 MEMORY = 1 << 30
 image, mount = os.path.join(work, "image"), os.path.join(work, "m")
 
@@ -161,7 +161,7 @@ def try_all(story):
         keep(story, "fsck finds nothing, and it cannot be listed")
     if run([cairn, "mount", image, mount], story, (0, 1)).returncode == 0:
         os.makedirs(mount, exist_ok=True)
-        run(["timeout", "-s", "KILL", "30", "sh", "-c",
+        run(["timeout", "-s", "KILL", "240", "sh", "-c",
              f"cd {mount} && ls -lR >/dev/null; find . -type f -size -100M -exec cat {{}} + "
              "| head -c 200000000 >/dev/null; getfattr -R -d . >/dev/null; "
              "echo x >written; mkdir made; rm -f written; rmdir made; df . "], story, range(0, 137))

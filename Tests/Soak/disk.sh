@@ -59,6 +59,7 @@ hunt_disk_death() {
                 "$round$life"
             startLoad bash -c "cd '$work/m' && unpacking '$work/m/unpacking$life'"
             startLoad bash -c "cd '$work/m' && growing '$work/m/growing$life'"
+            eventually [ -s journal ] || fail "round $round: nothing is synced: $(cat served)"
             sleep "$((RANDOM % 3)).$((RANDOM % 9 + 1))"
             if isGone "$daemon"; then fail "round $round: the daemon died: $(cat served)"; fi
             killServer

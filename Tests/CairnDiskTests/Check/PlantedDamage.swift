@@ -141,12 +141,12 @@ extension PlantedDamage {
     // MARK: Nodes
 
     /// Pointers of the root are changed, with all checksums right. The last leaf holds what comes last:
-    /// the link.
+    /// the data of one file, and the link.
     static let nodes: [PlantedDamage] = [
         PlantedDamage(
             name: "two pointers to one leaf", says: "has keys that belong elsewhere",
             after: { device, _ in redirectLastLeaf(of: device) { $0.pointer(0) } },
-            losses: ["/link"]),
+            losses: ["/with attribute", "/link"], gains: ["/with attribute": [0, 0, 0, 0]]),
         PlantedDamage(
             name: "a pointer to nowhere", says: "a pointer to where no node can be",
             after: { device, _ in
@@ -155,7 +155,7 @@ extension PlantedDamage {
                     pointer.address = NodeAddress(rawValue: 3)
                     return pointer
                 }
-            }, losses: ["/link"]),
+            }, losses: ["/with attribute", "/link"], gains: ["/with attribute": [0, 0, 0, 0]]),
         PlantedDamage(
             name: "a pointer to the root itself", says: "main tree: ",
             after: { device, _ in
@@ -164,7 +164,7 @@ extension PlantedDamage {
                         address: NodeAddress(rawValue: $0.address), birth: $0.group,
                         checksum: $0.checksum)
                 }
-            }, losses: ["/link"]),
+            }, losses: ["/with attribute", "/link"], gains: ["/with attribute": [0, 0, 0, 0]]),
         PlantedDamage(
             name: "a pointer into the space tree", says: "belongs to tree 2",
             after: { device, _ in
@@ -175,7 +175,7 @@ extension PlantedDamage {
                         address: NodeAddress(rawValue: leaf.address), birth: leaf.group,
                         checksum: leaf.checksum)
                 }
-            }, losses: ["/link"]),
+            }, losses: ["/with attribute", "/link"], gains: ["/with attribute": [0, 0, 0, 0]]),
     ]
 
     // MARK: Inodes

@@ -15,7 +15,7 @@ import Testing
 
 @Suite struct SealedDamageTests {
     private struct Plan {
-        var rounds = 24
+        var rounds = 8
         var seed: UInt64 = 0x5EA1
         var tells = false
 
