@@ -28,7 +28,7 @@ func shim(_ name: String, path: String? = nil) -> Target {
 
 /// Tests of one room.
 func proof(_ name: String, of rooms: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: rooms, swiftSettings: swift)
+    .testTarget(name: name, dependencies: rooms + ["CairnTestPace"], swiftSettings: swift)
 }
 
 let package = Package(
@@ -90,6 +90,8 @@ let package = Package(
 
         // Proof
         shim("CTestCalls", path: "Tests/CTestCalls"),
+        // How often long tests repeat themselves; all tests may use it.
+        room("CairnTestPace", on: [], path: "Tests/CairnTestPace"),
         room(
             "CairnTestSupport",
             on: [

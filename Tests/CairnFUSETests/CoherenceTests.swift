@@ -4,6 +4,7 @@
 import CTestCalls
 import CairnBase
 import CairnFUSE
+import CairnTestPace
 import CairnVFS
 import Glibc
 import Synchronization
@@ -81,7 +82,7 @@ extension MountTests {
             async throws
         {
             try await withMount(over: transport) { mounted in
-                let all = (0..<6000).map { "n\($0)" }
+                let all = (0..<rounds(6000)).map { "n\($0)" }
                 for name in all { _ = status(mounted(name)) }
                 for name in all { try mounted.make(name) }
                 #expect(eventually { all.allSatisfy { status(mounted($0)) != nil } })

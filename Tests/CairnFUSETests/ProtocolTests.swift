@@ -1,6 +1,7 @@
 // The dispatcher without a kernel: what comes over the device may be anything.
 
 import CairnBase
+import CairnTestPace
 import CairnVFS
 import Testing
 
@@ -164,7 +165,7 @@ private func words(_ values: UInt64...) -> [UInt8] {
         let bench = try Bench(openless: seed % 2 == 0)
         _ = bench.ask(message(26, words(7 | 45 << 32, 0xffff_ffff << 32)))
         var known: [UInt64] = [1]
-        for round in 0..<20_000 {
+        for round in 0..<rounds(20_000) {
             var bytes = randomMessage(&random, known)
             if random.next() % 4 == 0, !bytes.isEmpty {
                 for _ in 0..<Int(random.next() % 4) {
@@ -257,7 +258,7 @@ private struct SplitMix {
             let threads = (0..<4).map { seed in
                 OwnThread {
                     var random = SplitMix(UInt64(seed))
-                    for _ in 0..<50_000 {
+                    for _ in 0..<rounds(50_000) {
                         let inode = inodes[Int(random.next() % 200)]
                         let place = Location(mount: namespace.rootMount, inode: inode)
                         guard let known = table.reference(place) else { continue }

@@ -2,6 +2,7 @@
 
 import Cairn
 import CairnBase
+import CairnTestPace
 import Synchronization
 import Testing
 
@@ -81,7 +82,7 @@ import Testing
     @Test func deepDirectoriesAreReleasedWithoutADeepStack() throws {
         let other = try World()
         let user = other.root
-        for _ in 0..<30_000 {
+        for _ in 0..<rounds(30_000) {
             try user.makeDirectory("d")
             try user.changeDirectory("d")
         }

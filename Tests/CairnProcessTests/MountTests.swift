@@ -2,6 +2,7 @@
 
 import Cairn
 import CairnBase
+import CairnTestPace
 import Synchronization
 import Testing
 
@@ -88,7 +89,7 @@ import Testing
             weak var fileSystem: FileSystem?
         }
         var gone: [Gone] = []
-        for round in 0..<10_000 {
+        for round in 0..<rounds(10_000) {
             let fileSystem = try world.freshFileSystem()
             gone.append(Gone(fileSystem: fileSystem))
             try p.mount(fileSystem, at: "/mnt")
@@ -171,6 +172,7 @@ import Testing
         let held = HeldFileSystem(vfs: world.vfs)
         try p.mount(held, at: "/mnt")
         let p = p
+        let each = rounds(2000)
         let done = Atomic<Int>(0)
         let stuck = Atomic<Int>(0)
         runThreads(4) { index in
@@ -181,18 +183,18 @@ import Testing
             }
             // The thread above is in the held filesystem, or on its way.
             while held.waiting == 0 { cairnYield() }
-            for round in 0..<2000 {
+            for round in 0..<each {
                 let path = Path("/f\(index)-\(round)")
                 try? p.make(path, "x")
                 if (try? p.content(path)) == "x" { done.add(1, ordering: .relaxed) }
                 try? p.unlink(path)
             }
-            if done.load(ordering: .relaxed) == 6000 {
+            if done.load(ordering: .relaxed) == 3 * each {
                 #expect(stuck.load(ordering: .relaxed) == 0)
                 held.letGo()
             }
         }
-        #expect(done.load(ordering: .relaxed) == 6000)
+        #expect(done.load(ordering: .relaxed) == 3 * each)
         #expect(stuck.load(ordering: .relaxed) == 1)
         try p.unmount("/mnt")
         held.end()

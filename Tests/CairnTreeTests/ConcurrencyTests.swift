@@ -2,6 +2,7 @@
 // T5).
 
 import CairnBase
+import CairnTestPace
 import CairnTestSupport
 import CairnTree
 import CairnVFS
@@ -19,13 +20,13 @@ import Testing
         let seed = UInt64.random(in: 0...UInt64.max)
         let s = try Session(ground, seed: seed)
         let free = try s.statistics()
-        let rounds = ground == .memory ? 4000 : 700
+        let times = rounds(ground == .memory ? 4000 : 700)
         for index in 0..<3 { try s.directory("/d\(index)") }
         nonisolated(unsafe) var unexpected: [String] = []  // guarded by lock
         let lock = TestLock()
         DispatchQueue.concurrentPerform(iterations: 4) { thread in
             var random = SeededRandom(seed: seed &+ UInt64(thread))
-            for _ in 0..<rounds {
+            for _ in 0..<times {
                 do {
                     try act(s, &random)
                 } catch let error as Errno where Self.fair.contains(error) {
@@ -97,10 +98,10 @@ import Testing
     func atomicRename(_ ground: Ground) throws {  // T1
         let s = try Session(ground)
         try s.file("/target", "old")
-        let rounds = ground == .memory ? 1500 : 250
+        let times = rounds(ground == .memory ? 1500 : 250)
         DispatchQueue.concurrentPerform(iterations: 3) { thread in
             do {
-                for round in 0..<rounds {
+                for round in 0..<times {
                     if thread == 0 {
                         try s.file("/new", "new\(round)")
                         try s.rename("/new", "/target")
@@ -142,10 +143,10 @@ import Testing
     func movingDirectories(_ ground: Ground) throws {  // T1
         let s = try Session(ground)
         for index in 0..<6 { try s.directory("/m\(index)") }
-        let rounds = ground == .memory ? 1500 : 300
+        let times = rounds(ground == .memory ? 1500 : 300)
         DispatchQueue.concurrentPerform(iterations: 4) { thread in
             var random = SeededRandom(seed: UInt64(thread))
-            for _ in 0..<rounds {
+            for _ in 0..<times {
                 let from = "/m\(random.number(below: 6))"
                 let into = "/m\(random.number(below: 6))/m\(random.number(below: 6))"
                 do {

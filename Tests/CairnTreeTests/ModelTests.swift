@@ -1,6 +1,7 @@
 // Thousands of random operations, against a model that says what each must do (requirements T1, M1).
 
 import CairnBase
+import CairnTestPace
 import CairnTestSupport
 import CairnTree
 import CairnVFS
@@ -16,8 +17,7 @@ import Testing
         var random = SeededRandom(seed: seed)
         let s = try Session(ground, seed: seed)
         let model = ModelTree()
-        let rounds = ground == .memory ? 6000 : 2000
-        for round in 0..<rounds {
+        for round in 0..<rounds(ground == .memory ? 6000 : 2000) {
             let step = Operation.random(&random)
             let expected = outcome { () throws(Errno) in try step.run(on: model) }
             let actual = outcome { () throws(Errno) in try step.run(on: s) }

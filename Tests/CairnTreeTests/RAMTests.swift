@@ -2,6 +2,7 @@
 // (requirement M1).
 
 import CairnBase
+import CairnTestPace
 import CairnTestSupport
 import CairnTree
 import CairnVFS
@@ -81,7 +82,7 @@ import Testing
         let arena = ChunkArena()
         var index = DirectoryIndex()
         FileName("stays").withName { index.insert($0, to: node, in: arena) }
-        for round in 0..<20_000 {
+        for round in 0..<rounds(20_000) {
             FileName("temporary \(round)").withName {
                 index.insert($0, to: node, in: arena)
                 index.remove($0, in: arena)
@@ -99,7 +100,8 @@ import Testing
         let node = try #require(s.tree.root as? TreeNode)
         let arena = ChunkArena()
         var index = DirectoryIndex()
-        for round in 0..<3000 {
+        let times = rounds(3000)
+        for round in 0..<times {
             let (old, new) = (FileName("name \(round)"), FileName("name \(round + 1)"))
             if round == 0 { old.withName { index.insert($0, to: node, in: arena) } }
             // As a rename does.
@@ -111,7 +113,7 @@ import Testing
             #expect(new.withName { index.find($0) } != nil)
         }
         #expect(index.segmentCount <= 2)
-        FileName("name 3000").withName { index.remove($0, in: arena) }
+        FileName("name \(times)").withName { index.remove($0, in: arena) }
         #expect(index.tables == nil)
         try s.close()
     }
@@ -192,7 +194,7 @@ import Testing
         var data = FileData()
         var size: UInt64 = 0
         let bytes = [UInt8](repeating: 5, count: 200_000)
-        for _ in 0..<3000 {
+        for _ in 0..<rounds(3000) {
             let offset = UInt64(random.number(below: 8 << 20))
             let length = UInt64(random.number(below: 200_000) + 1)
             switch random.number(below: 5) {

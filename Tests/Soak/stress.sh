@@ -1,8 +1,8 @@
 # stress-ng's stressors of filesystems, with their checks. One that fails is tried on tmpfs too:
 # what fails there as well is the stressor's or the kernel's doing.
 
-# Half of the soak. Left out are those that work on no files of the directory (af-alg and the
-# like), and those of tmpfs's own interfaces.
+# Left out are those that work on no files of the directory (af-alg and the like), and those of
+# tmpfs's own interfaces.
 stressors=(access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dup fallocate
     fcntl fiemap file-ioctl filename flock fpunch fsize fstat getdent handle hdd inode-flags inotify
     io iomix io-uring lease link locka lockf lockofd mknod mmap mmapfork mmapmany msync open
@@ -10,15 +10,27 @@ stressors=(access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany 
 
 hunt_stress() {
     needs stress-ng
+    mountRAM m -o size=4G
+    stress $((MINUTES * 30))
+}
+
+hunt_stress_disk() {
+    needs stress-ng
+    mountDisk m 8G
+    stress $((MINUTES * 15))
+    cairn fsck --data m.img || fail "fsck finds damage"
+}
+
+# stress SECONDS: all stressors on the mount m, which is unmounted at last.
+stress() {
     local chosen=() name seconds outcome good=0 bad=()
     for name in "${stressors[@]}"; do
         stress-ng --stressors | tr ' ' '\n' | grep -qx -- "$name" || continue
         chosen+=("$name")
     done
-    seconds=$(((MINUTES * 30 + ${#chosen[@]} - 1) / ${#chosen[@]}))
+    seconds=$((($1 + ${#chosen[@]} - 1) / ${#chosen[@]}))
     [ $seconds -ge 2 ] || seconds=2
     echo "${#chosen[@]} stressors for $seconds s each"
-    mountRAM m -o size=4G
     local daemon
     daemon=$(daemonOf m)
     for name in "${chosen[@]}"; do

@@ -53,7 +53,6 @@ extension DiskStore: DirtyDataOwner {
         node.lock.lock()
         defer { node.lock.unlock() }
         guard let file = node.file, !file.isDropped else { return }
-        file.isListed = false
         dirtyNodes.list(node, file)
     }
 

@@ -68,16 +68,10 @@ final class FilePlacement: @unchecked Sendable {
         node.lock.lock()
         defer { node.lock.unlock() }
         if let placing = file.placing { throw .wait(OperationWait(placing)) }
-        guard !file.isDropped else {
-            file.isListed = false
-            return nil
-        }
+        guard !file.isDropped else { return nil }
         let store = file.store
         let snapshot = pages.snapshotDirty(limit: limit)
-        guard snapshot != nil || node.state.recordedSize != node.stored.size else {
-            file.isListed = false
-            return nil
-        }
+        guard snapshot != nil || node.state.recordedSize != node.stored.size else { return nil }
         var size = node.stored.size
         if let last = snapshot?.runs.last,
             let next = pages.nextDirtyRun(
@@ -274,7 +268,6 @@ final class FilePlacement: @unchecked Sendable {
         reservedNodes = 0
         restoreReservation()
         let isDirty = !file.isDropped && file.hasUnplacedData
-        file.isListed = false
         if isDirty { store.dirtyNodes.list(node, file) }
         if !isDirty { file.placesPlain = false }
         node.lock.unlock()

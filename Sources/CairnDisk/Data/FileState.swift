@@ -26,6 +26,9 @@ final class FileState: @unchecked Sendable {
     /// Bytes of the file that the device has; what it has behind is without meaning.
     let recordedEnd = Atomic<UInt64>(0)
 
+    /// The node is in the list of dirty nodes, whose lock guards this.
+    var isListed = false
+
     // Guarded by the node's lock.
     var reserved = 0
     /// Node places that are promised for the records of what is dirty.
@@ -33,8 +36,6 @@ final class FileState: @unchecked Sendable {
     /// How often writers went to another place since nothing was dirty, and where they are.
     private var places = 0
     private var lastWritten: UInt64 = 0
-    /// The node is in the list of dirty nodes.
-    var isListed = false
     /// Finishes when the placement that is under way has ended; nil: there is none.
     var placing: Wait?
     /// Records that may be compressed stay as they are: what is being placed shall be cut.

@@ -74,7 +74,9 @@ extension DiskStore {
         }
         environment.account.onPressure(nil)
         // What could not be placed is lost.
-        if !dirtyNodes.takeAll().isEmpty { failure = failure ?? .EIO }
+        if dirtyNodes.takeAll().contains(where: { $0.file?.hasUnplacedData == true }) {
+            failure = failure ?? .EIO
+        }
         environment.closed()
         closingLock.withLock { closing = .over(failure) }
     }

@@ -5,6 +5,7 @@ import CairnBase
 import CairnIO
 import CairnTree
 import CairnVFS
+import Dispatch
 import Testing
 
 @testable import CairnDisk
@@ -125,6 +126,33 @@ import Testing
         #expect(ground.reports.contains { $0.contains("inode \(file.number)") })
         #expect(try s.read(file, at: 290_000, count: 10_000) == Array(content[290_000...]))
         try s.close()
+    }
+
+    // D5: a file that is placed in several parts and is written to again does not stop commits.
+    @Test func aFilePlacedInPartsIsListedOnce() throws {
+        let device = try DiskGround.formatted(size: 64 << 20)
+        var options = DiskOptions()
+        options.cacheBytes = 160 << 20
+        options.dirtyBytes = 64 << 20
+        let ground = DiskGround(device)
+        let store = try ground.store(options)
+        let s = try Session(store: store, time: ground.time)
+        let file = try s.file("/f")
+        let part = bytes(1 << 20, 1)
+        // More than one batch.
+        for index in 0..<20 { try s.write(file, part, at: .offset(UInt64(index) << 20)) }
+        for round in 0..<2 {
+            let done = DispatchSemaphore(value: 0)
+            DispatchQueue.global().async {
+                try? store.commit()
+                done.signal()
+            }
+            try #require(done.wait(timeout: .now() + 60) == .success, "commit \(round) hangs")
+            #expect(store.dirtyNodes.count <= 1)
+            try s.write(file, [1, 2, 3], at: .offset(0))
+        }
+        try s.close()
+        try VolumeGround.expectSound(device)
     }
 
     // D1: one placement overwrites several parts of one extent.

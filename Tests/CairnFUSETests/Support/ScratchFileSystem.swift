@@ -188,7 +188,7 @@ final class ScratchNode: Inode, @unchecked Sendable {
         if size < data.count {
             data.removeLast(data.count - size)
         } else {
-            data.append(contentsOf: repeatElement(0, count: size - data.count))
+            data.append(contentsOf: [UInt8](repeating: 0, count: size - data.count))
         }
         status.size = UInt64(size)
         status.blocks = UInt64((size + 511) / 512)
