@@ -7,6 +7,7 @@ public struct FigureGroup: Sendable {
         case cache
         case commit
         case queue
+        case space
     }
 
     public struct Figure: Sendable {

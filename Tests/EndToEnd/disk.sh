@@ -31,7 +31,8 @@ test_disk_keeps_what_it_was_given() {
 test_disk_can_be_dumped() {
     cairn mkfs --size 64M --label 'a <label>' disk.img
     cairn cp -r "$root/docs" disk.img:/
-    cairn cp "$CAIRN" disk.img:/large
+    head -c 5M "$CAIRN" >large
+    cairn cp large disk.img:/large
     cairn dump disk.img >slots
     grep -q "label .*a <label>" slots
     [ "$(grep -c '^slot' slots)" = 16 ]
@@ -64,6 +65,98 @@ EOF
     cairn dump disk.img >output || status=$?
     [ $status = 1 ]
     grep -q "^damage group .*root of the main tree" output
+}
+
+# The file commands on an image that nobody has mounted.
+test_commands_work_on_an_image_without_a_mount() {
+    cairn mkfs --size 64M disk.img
+    cairn mkdir -p disk.img:/a/b
+    cairn mkdir -m 700 disk.img:/private
+    cairn cp -a "$root/docs" disk.img:/a/
+    head -c 3M /dev/urandom >random
+    cairn cp random "$root/README.md" disk.img:/a/b
+    cairn cat disk.img:/a/b/random | cmp - random
+    cairn mv disk.img:/a/b/random disk.img:/moved
+    expectFailure 1 "No such file" cairn cat disk.img:/a/b/random
+    cairn ln disk.img:/moved disk.img:/second
+    cairn ln -s moved disk.img:/soft
+    cairn stat disk.img:/second | grep -q 'Links: 2'
+    cairn touch -d '2020-01-02 03:04:05Z' disk.img:/second
+    cairn ls -l disk.img:/ | grep -q ' 2020 second$'
+    cairn stat disk.img:/moved | grep -q '2020-01-02'
+    [ "$(cairn ls disk.img:/)" = "$(printf 'a\nmoved\nprivate\nsecond\nsoft')" ]
+    cairn tree disk.img:/a | tail -1 | grep -q ' directories, '
+    cairn cp -a disk.img:/a/docs out
+    diff -r "$root/docs" out
+    # Between the host and the image, and between two images.
+    cairn mv disk.img:/moved back
+    cmp back random
+    cairn mv back disk.img:/again
+    [ ! -e back ]
+    cairn mkfs --size 32M --block-size 16384 other.img
+    cairn cp -a disk.img:/ other.img:/whole
+    cairn cp -a other.img:/whole whole
+    cmp whole/again random
+    [ "$(readlink whole/soft)" = moved ]
+    [ "$(stat -c %a whole/private)" = 700 ]
+    cairn df --json disk.img:/ | python3 -c '
+import json, sys
+[row] = json.load(sys.stdin)
+assert 3 << 20 < row["usedBytes"] < 16 << 20, row
+assert row["totalBytes"] - row["usedBytes"] >= row["availableBytes"], row'
+    expectFailure 1 "Is a directory" cairn rm disk.img:/a
+    expectFailure 1 "not empty" cairn mv disk.img:/private disk.img:/a
+    expectFailure 1 "No space left" cairn cp -r "$CAIRN" "$CAIRN" "$CAIRN" "$CAIRN" other.img:/whole/
+    cairn rm -r disk.img:/a disk.img:/again disk.img:/second disk.img:/soft disk.img:/private
+    [ -z "$(cairn ls -a disk.img:/)" ]
+    cairn fsck --data disk.img
+    cairn fsck --data other.img
+}
+
+# What is no image of ours is told as what it is, by each command.
+test_wrong_images_are_told() {
+    : >empty
+    mkdir directory m
+    truncate -s 64M ext4.img
+    truncate -s 1M zeros
+    cairn mkfs --size 16M disk.img
+    head -c 8M disk.img >cut.img
+    head -c 100K disk.img >short.img
+    for command in "ls IMAGE:/" "mount IMAGE m" "cp IMAGE:/x y" "df IMAGE:/"; do
+        expectFailure 1 "empty: is empty" cairn ${command//IMAGE/empty}
+        expectFailure 1 "directory: is a directory" cairn ${command//IMAGE/directory}
+        expectFailure 1 "No such file" cairn ${command//IMAGE/nothing}
+        expectFailure 1 "No such file" cairn ${command//IMAGE//dev/nothing}
+        expectFailure 1 "neither a file nor a block device" cairn ${command//IMAGE//dev/null}
+        expectFailure 1 "the device was cut short" cairn ${command//IMAGE/cut.img}
+        expectFailure 1 "so small" cairn ${command//IMAGE/short.img}
+        expectFailure 1 "no filesystem that is known" cairn ${command//IMAGE/zeros}
+    done
+    expectFailure 8 "no filesystem fits there" cairn fsck empty
+    expectFailure 1 "no filesystem fits there" cairn dump empty
+    expectFailure 8 "is a directory" cairn fsck directory
+    expectFailure 8 "is a directory" cairn fsck --repair directory
+    expectFailure 1 "is a directory" cairn dump --map directory
+    expectFailure 8 "neither a file" cairn fsck /dev/null
+    expectFailure 8 "the device has 8388608 bytes" cairn fsck --repair cut.img
+    if command -v mkfs.ext4 >/dev/null; then
+        mkfs.ext4 -q ext4.img
+        expectFailure 1 "holds ext2, ext3 or ext4" cairn ls ext4.img:/
+        expectFailure 1 "holds ext2, ext3 or ext4" cairn mkfs ext4.img
+        expectFailure 8 "no superblock is valid" cairn fsck ext4.img
+        expectFailure 1 "no superblock is valid" cairn dump ext4.img
+    fi
+    cp disk.img none.img
+    dd if=/dev/zero of=none.img bs=128K count=1 conv=notrunc status=none
+    # The second set is enough.
+    cairn ls none.img:/
+    needsRoot
+    command -v setpriv >/dev/null || return 0
+    chmod 755 "$work"
+    chmod 600 disk.img
+    asUser test -x "$CAIRN" || return 0
+    expectFailure 1 "Permission denied" asUser "$CAIRN" ls disk.img:/
+    expectFailure 8 "Permission denied" asUser "$CAIRN" fsck disk.img
 }
 
 # D3, D5: what was synced survives the death of the daemon.

@@ -26,8 +26,7 @@ final class CheckContext {
         progress: @escaping (CheckProgress) -> Void, hear: @escaping (CheckFinding) -> Void
     ) {
         geometry = superblock.geometry
-        nameKey = NameKey(
-            first: superblock.nameKey.first, second: superblock.nameKey.second)
+        nameKey = superblock.nameKey
         group = superblock.group
         nextInode = superblock.nextInode
         self.items = items
@@ -63,7 +62,10 @@ final class CheckContext {
     }
 
     /// A number that nobody had.
-    func takeInodeNumber() -> UInt64 {
+    func takeInodeNumber() throws(CheckFailure) -> UInt64 {
+        guard nextInode < InodeNumbers.end else {
+            throw CheckFailure("the image", "has no number left for a new inode")
+        }
         defer { nextInode += 1 }
         return nextInode
     }

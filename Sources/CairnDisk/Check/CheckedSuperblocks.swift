@@ -16,8 +16,15 @@ struct CheckedSuperblocks {
 
     init(on device: any BlockDevice) throws(CheckFailure) {
         choice = try CheckedSuperblocks.read(device)
-        guard !choice.candidates.isEmpty else {
+        guard let newest = choice.candidates.first?.superblock, choice.otherVersions.isEmpty else {
             throw CheckedSuperblocks.failure(of: choice)
+        }
+        // An older superblock would undo what newer software wrote.
+        let unknown = newest.features.incompatible
+        guard unknown == 0 else {
+            throw CheckFailure(
+                "the image",
+                "has incompatible features \(String(unknown, radix: 16)): newer software is needed")
         }
         var passedOver: [(group: TransactionGroup, why: String)] = []
         for candidate in choice.candidates {
@@ -33,15 +40,13 @@ struct CheckedSuperblocks {
                 }
             }
         }
-        let why = passedOver.map { "group \($0.group.rawValue): \($0.why)" }
+        let first = passedOver.first.map { "group \($0.group.rawValue): \($0.why)" }
         throw CheckFailure(
-            "the image",
-            "no superblock leads to a tree of files: "
-                + why.prefix(3).joined(separator: "; "))
+            "the image", "no superblock leads to a tree of files: \(first ?? "there is none")")
     }
 
-    func tree(_ number: TreeNumber, on device: any BlockDevice) -> CheckedTree {
-        CheckedTree(number, of: chosen, on: device)
+    func tree(_ identity: TreeIdentity, on device: any BlockDevice) -> CheckedTree {
+        CheckedTree(identity, of: chosen, on: device)
     }
 
     private static func check(
@@ -50,10 +55,6 @@ struct CheckedSuperblocks {
         guard superblock.geometry.size <= device.size else {
             throw RecordDamage(
                 "the device has \(device.size) bytes of the \(superblock.geometry.size)")
-        }
-        guard superblock.features.incompatible == 0 else {
-            throw RecordDamage(
-                "incompatible features \(String(superblock.features.incompatible, radix: 16))")
         }
         // Free space can be built anew, the files cannot.
         do throws(RecordDamage) {
@@ -138,13 +139,5 @@ struct CheckedSuperblocks {
                 .superblock, "the superblock", "a mount has found damage",
                 remedy: "the mark is taken off, once all is in order")
         }
-    }
-}
-
-extension CheckedTree {
-    convenience init(_ number: TreeNumber, of superblock: Superblock, on device: any BlockDevice) {
-        self.init(
-            number, on: device, superblock.geometry, seed: superblock.uuid.seed,
-            root: number == .main ? superblock.mainRoot : superblock.spaceRoot)
     }
 }

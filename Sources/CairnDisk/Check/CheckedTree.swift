@@ -10,48 +10,52 @@ import CairnBase
 import CairnIO
 
 final class CheckedTree {
-    let number: TreeNumber
+    private let identity: TreeIdentity
     private let device: any BlockDevice
-    private let geometry: VolumeGeometry
-    private let seed: UInt32
-    private let root: RootPointer
+    private let geometry: NodeGeometry
+    private let root: TreeRoot
 
     /// Is told of each node that is in order. False: another pointer led there before, so this one
     /// is damage.
     typealias Visitor = (BlockNumber) -> Bool
 
-    /// Told of a node that is left out: its address, what is wrong, and what it should have held.
-    var hearDamage: ((BlockNumber, RecordDamage, KeyBounds) -> Void)?
+    /// Told of a node that is left out: what the pointer to it says, and what is wrong.
+    var hearDamage: ((NodeExpectation, RecordDamage) -> Void)?
     /// Told of each node that is gone into, before its items.
-    var hearNode: ((NodePlace, CheckedNode) -> Void)?
-    /// Nodes that are left out.
-    private(set) var damaged: Set<BlockNumber> = []
+    var hearNode: ((NodeExpectation, NodeView) -> Void)?
 
-    private var cache: [BlockNumber: CheckedNode] = [:]
-    private var cachedBytes = 0
+    /// Where a pointer to a node stands: in which node, and where there. The superblock's: nowhere.
+    private struct PointerPlace: Hashable {
+        var node: NodeAddress?
+        var index = 0
+    }
+
+    /// Pointers that are not followed. (Another pointer to the same node may be right.)
+    private var cutOff: Set<PointerPlace> = []
+
+    /// Nodes are kept by where they are, with the pointer that they were checked against.
+    private var kept: [NodeAddress: CheckedNode] = [:]
+    private var keptBytes = 0
     private static let cacheBytes = 64 << 20
     private static let leafCacheBytes = 48 << 20
 
-    init(
-        _ number: TreeNumber, on device: any BlockDevice, _ geometry: VolumeGeometry, seed: UInt32,
-        root: RootPointer
-    ) {
-        self.number = number
+    init(_ identity: TreeIdentity, of superblock: Superblock, on device: any BlockDevice) {
+        self.identity = identity
         self.device = device
-        self.geometry = geometry
-        self.seed = seed
-        self.root = root
+        geometry = NodeGeometry(superblock)
+        root = (identity == .main ? superblock.mainRoot : superblock.spaceRoot).treeRoot
     }
+
+    /// Something is left out.
+    var isCut: Bool { !cutOff.isEmpty }
 
     /// Whether the root itself can be read.
     func checkRoot() throws(RecordDamage) {
-        _ = try read(pointerToRoot, KeyBounds())
+        _ = try read(pointerToRoot)
     }
 
-    private var pointerToRoot: NodePlace {
-        NodePlace(
-            address: root.address, birth: root.birth, checksum: root.checksum, level: root.level,
-            isRoot: true)
+    private var pointerToRoot: NodeExpectation {
+        NodeExpectation(tree: identity, pointer: root.node, level: root.level, isRoot: true)
     }
 
     /// Calls `body` with each item from `start` on, until it gives false.
@@ -59,78 +63,112 @@ final class CheckedTree {
         from start: OwnedKey?, visiting visit: Visitor? = nil,
         _ body: (ItemKey, UnsafeRawBufferPointer) throws(CheckFailure) -> Bool
     ) throws(CheckFailure) {
-        _ = try walk(pointerToRoot, KeyBounds(), from: start, visit, body)
+        _ = try walk(pointerToRoot, at: PointerPlace(), from: start, visit, body)
     }
 
     func find(_ key: OwnedKey) throws(CheckFailure) -> [UInt8]? {
         var found: [UInt8]?
         try forEach(from: key) { (item, value) throws(CheckFailure) in
-            if OwnedKey(item) == key { found = Array(value) }
+            if key.isEqual(to: item) { found = Array(value) }
             return false
         }
         return found
     }
 
     private func walk(
-        _ place: NodePlace, _ bounds: KeyBounds, from start: OwnedKey?, _ visit: Visitor?,
-        _ body: (ItemKey, UnsafeRawBufferPointer) throws(CheckFailure) -> Bool
+        _ wanted: NodeExpectation, at place: PointerPlace, from start: OwnedKey?,
+        _ visit: Visitor?, _ body: (ItemKey, UnsafeRawBufferPointer) throws(CheckFailure) -> Bool
     ) throws(CheckFailure) -> Bool {
-        if damaged.contains(place.address) { return true }
+        if cutOff.contains(place) { return true }
         let node: CheckedNode
         do throws(RecordDamage) {
-            node = try read(place, bounds)
-            if let visit, !visit(place.address) {
+            node = try read(wanted)
+            if let visit, !visit(BlockNumber(rawValue: wanted.pointer.address.rawValue)) {
                 throw RecordDamage("two pointers lead to it, or blocks of it are used otherwise")
             }
         } catch {
-            damaged.insert(place.address)
-            hearDamage?(place.address, error, bounds)
+            cutOff.insert(place)
+            hearDamage?(wanted, error)
             return true
         }
-        hearNode?(place, node)
-        let first = start.map { node.firstIndex(notBelow: $0) } ?? 0
-        if node.level == 0 {
-            for index in first..<node.count {
-                guard try body(node.key(index), node.value(index)) else { return false }
+        defer { withExtendedLifetime(node) {} }
+        let view = node.view
+        hearNode?(wanted, view)
+        if wanted.level == 0 {
+            let first = start.map { $0.withKey { view.firstIndex(notBefore: $0) } } ?? 0
+            for index in first..<view.count {
+                guard try body(view.key(index), view.value(index)) else { return false }
             }
             return true
         }
-        // The child before the first key that is not below may hold it too.
-        for index in max(first - 1, 0)..<node.count {
-            let child = node.bounds(ofChild: index, within: bounds)
-            guard try walk(node.child(index), child, from: start, visit, body) else {
-                return false
-            }
+        let first = start.map { $0.withKey { view.childIndex(for: $0) } } ?? 0
+        for index in first..<view.count {
+            let child = NodeExpectation(
+                tree: identity, pointer: view.pointer(index), level: wanted.level - 1,
+                low: index == 0 ? wanted.low : OwnedKey(view.key(index)),
+                high: index + 1 < view.count ? OwnedKey(view.key(index + 1)) : wanted.high)
+            let place = PointerPlace(node: wanted.pointer.address, index: index)
+            guard try walk(child, at: place, from: start, visit, body) else { return false }
         }
         return true
     }
 
-    private func read(
-        _ place: NodePlace, _ bounds: KeyBounds
-    ) throws(RecordDamage) -> CheckedNode {
-        if let node = cache[place.address] {
-            try node.check(place, bounds, of: number)
+    private func read(_ wanted: NodeExpectation) throws(RecordDamage) -> CheckedNode {
+        if let node = kept[wanted.pointer.address], node.pointer == wanted.pointer,
+            node.view.level == wanted.level
+        {
+            if let fault = NodeCheck.boundsFault(in: node.view, wanted) {
+                throw RecordDamage("\(fault)")
+            }
             return node
         }
-        guard geometry.canHoldNode(at: place.address) else {
+        guard geometry.canHoldNode(at: wanted.pointer.address) else {
             throw RecordDamage("a pointer to where no node can be")
         }
         let node: CheckedNode
         do throws(Errno) {
-            let buffer = try AlignedBuffer(count: Int(geometry.nodeSize))
-            try device.read(into: buffer.memory, at: geometry.offset(of: place.address))
-            node = CheckedNode(buffer)
+            node = try CheckedNode(reading: wanted.pointer, device, geometry)
         } catch {
             throw RecordDamage("it cannot be read: \(error)")
         }
-        try node.checkContent(seed: seed)
-        try node.check(place, bounds, of: number)
-        let limit = node.level == 0 ? CheckedTree.leafCacheBytes : CheckedTree.cacheBytes
-        if cachedBytes < limit {
-            cachedBytes += Int(geometry.nodeSize)
-            cache[place.address] = node
+        try node.check(wanted, geometry)
+        let limit = wanted.level == 0 ? CheckedTree.leafCacheBytes : CheckedTree.cacheBytes
+        if keptBytes < limit, kept[wanted.pointer.address] == nil {
+            keptBytes += geometry.nodeSize
+            kept[wanted.pointer.address] = node
         }
         return node
+    }
+}
+
+/// A node, with the memory that it lies in.
+private final class CheckedNode {
+    private let buffer: AlignedBuffer
+    let pointer: NodePointer
+    /// Lives as long as this.
+    let view: NodeView
+
+    init(
+        reading pointer: NodePointer, _ device: any BlockDevice, _ geometry: NodeGeometry
+    ) throws(Errno) {
+        buffer = try AlignedBuffer(count: geometry.nodeSize)
+        guard let base = buffer.bytes.baseAddress else { throw .ENOMEM }
+        self.pointer = pointer
+        view = NodeView(base, size: geometry.nodeSize)
+        let block = BlockNumber(rawValue: pointer.address.rawValue)
+        try device.read(into: buffer.memory, at: geometry.offset(of: block))
+    }
+
+    func check(_ wanted: NodeExpectation, _ geometry: NodeGeometry) throws(RecordDamage) {
+        // A pointer to nowhere costs what hangs from it, not the whole node.
+        let fault = NodeCheck.fault(
+            in: buffer.bytes, expecting: wanted, geometry, checksChildren: false)
+        guard let fault else { return }
+        let (mine, found) = (view.checksum, view.computedChecksum(seed: geometry.seed))
+        throw RecordDamage(
+            "\(fault) (checksum in its parent \(String(wanted.pointer.checksum, radix: 16)), "
+                + "in its header \(String(mine, radix: 16)), of its bytes "
+                + "\(String(found, radix: 16)))")
     }
 }
 
@@ -152,29 +190,25 @@ final class CheckedItems {
         guard !edits.isEmpty else {
             return try tree.forEach(from: start, visiting: visit, body)
         }
-        let sorted = edits.sorted
-        var index = 0
-        if let start {
-            index = sorted.firstIndex { !($0.key < start) } ?? sorted.count
-        }
+        var cursor = edits.cursor(from: start)
         var goesOn = true
         try tree.forEach(from: start, visiting: visit) { (key, value) throws(CheckFailure) in
-            while index < sorted.count, sorted[index].key.isBelow(key) {
-                goesOn = try CheckedItems.give(sorted[index], to: body)
-                index += 1
+            while let edit = cursor.current, edit.key.isBelow(key) {
+                cursor.advance()
+                goesOn = try CheckedItems.give(edit, to: body)
                 guard goesOn else { return false }
             }
-            if index < sorted.count, sorted[index].key.isEqual(to: key) {
-                goesOn = try CheckedItems.give(sorted[index], to: body)
-                index += 1
+            if let edit = cursor.current, edit.key.isEqual(to: key) {
+                cursor.advance()
+                goesOn = try CheckedItems.give(edit, to: body)
             } else {
                 goesOn = try body(key, value)
             }
             return goesOn
         }
-        while goesOn, index < sorted.count {
-            goesOn = try CheckedItems.give(sorted[index], to: body)
-            index += 1
+        while goesOn, let edit = cursor.current {
+            cursor.advance()
+            goesOn = try CheckedItems.give(edit, to: body)
         }
     }
 

@@ -5,7 +5,7 @@
 import CairnBase
 import CairnIO
 
-/// Reads what extents lead to, without decompressing it.
+/// Reads what extents lead to.
 final class DataReader {
     private let device: any BlockDevice
     private let geometry: VolumeGeometry
@@ -26,40 +26,45 @@ final class DataReader {
         case wrong, unknown, right
     }
 
-    /// Compares data with the checksums that follow in the record. `record` decodes to `extent`.
+    /// Compares data with the checksums that follow in the record, and unpacks what is compressed.
+    /// `record` decodes to `extent`.
     func verify(
         _ extent: ExtentRecord, _ record: UnsafeRawBufferPointer
     ) -> (verdict: Verdict, why: String) {
         guard extent.form == .stored else { return (.unknown, "") }
         let blockSize = Int(geometry.blockSize)
         let run = extent.run(of: geometry.blockSize)
-        let checksum = { (index: Int) in
-            record.number(UInt32.self, at: ExtentRecord.storedHeadLength + 4 * index)
-        }
-        var why = ""
-        var isRight = extent.hasChecksums
+        // Compressed data has one checksum, and is never longer than a piece.
+        let isPacked = extent.compression != .none
+        var why: String?
         do throws(Errno) {
             try forEachPiece(of: run) { (offset, bytes) throws(Errno) in
-                // Compressed data has one checksum, and is never longer than a piece.
-                let whole = extent.compression != .none
-                let length = whole ? Int(extent.stored) : blockSize
-                for start in stride(from: 0, to: whole ? 1 : bytes.count, by: length) {
-                    guard extent.hasChecksums else { continue }
+                let length = isPacked ? Int(extent.stored) : blockSize
+                for start in stride(from: 0, to: isPacked ? 1 : bytes.count, by: length) {
+                    guard extent.hasChecksums, why == nil else { continue }
+                    let index = isPacked ? 0 : (offset + start) / blockSize
                     let part = UnsafeRawBufferPointer(rebasing: bytes[start..<(start + length)])
                     let found = CRC32C.checksum(part, continuing: seed)
-                    let wanted = checksum(whole ? 0 : (offset + start) / blockSize)
-                    guard found != wanted, isRight else { continue }
-                    isRight = false
-                    let block = run.start.rawValue + UInt64((offset + start) / blockSize)
+                    let wanted = record.number(
+                        UInt32.self, at: ExtentRecord.storedHeadLength + 4 * index)
+                    guard found != wanted else { continue }
                     why =
-                        "block \(block): checksum \(String(found, radix: 16)) instead of "
-                        + String(wanted, radix: 16)
+                        "block \(run.start.rawValue + UInt64(index)): checksum "
+                        + "\(String(found, radix: 16)) instead of \(String(wanted, radix: 16))"
+                }
+                if isPacked, why == nil {
+                    let whole = try AlignedBuffer(count: Int(extent.whole))
+                    let stored = UnsafeRawBufferPointer(rebasing: bytes[..<Int(extent.stored)])
+                    if !unpack(stored, extent.compression, into: whole.memory) {
+                        why = "block \(run.start.rawValue): what is there cannot be unpacked"
+                    }
                 }
             }
         } catch {
             return (.wrong, "block \(run.start.rawValue): it cannot be read: \(error)")
         }
-        return extent.hasChecksums ? (isRight ? .right : .wrong, why) : (.unknown, "")
+        if let why { return (.wrong, why) }
+        return (extent.hasChecksums || isPacked ? .right : .unknown, "")
     }
 
     private func forEachPiece(

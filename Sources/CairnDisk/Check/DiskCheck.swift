@@ -81,6 +81,7 @@ final class DiskCheck {
                 remedy: "it is set")
             isSpaceWrong = true
         }
+        try markSpaceNodes()
         try NameCheck(context, records).run()
         try settleContested()
         try checkSpace()
@@ -99,9 +100,7 @@ final class DiskCheck {
                 contested.append(run)
             }
         }
-        main.hearDamage = { [self] address, damage, bounds in
-            tellOfNode(address, damage, bounds, of: "main")
-        }
+        main.hearDamage = { [unowned self] in tellOfNode($0, $1) }
         try items.forEach(from: nil, visiting: { [self] in mark($0, in: \.mainMap) }) {
             (key, value) throws(CheckFailure) in
             try records.take(key, value)
@@ -129,27 +128,35 @@ final class DiskCheck {
     }
     private var nodesRead: UInt64 = 0
 
-    private func tellOfNode(
-        _ address: BlockNumber, _ damage: RecordDamage, _ bounds: KeyBounds, of tree: String
-    ) {
-        if tree == "space" {
+    private func tellOfNode(_ wanted: NodeExpectation, _ damage: RecordDamage) {
+        let place = "block \(wanted.pointer.address.rawValue), \(wanted.tree)"
+        guard wanted.tree == .main else {
             isSpaceWrong = true
             return context.tell(
-                .node, "block \(address.rawValue), space tree", damage.description,
-                remedy: "free space is built anew")
+                .node, place, damage.description, remedy: "free space is built anew")
         }
-        let first = bounds.low.map { "inode \($0.object >> 8)" } ?? "the first inode"
-        let last = bounds.high.map { "inode \($0.object >> 8)" } ?? "the last"
+        let first = wanted.low.map { "inode \($0.object >> 8)" } ?? "the first inode"
+        let last = wanted.high.map { "inode \($0.object >> 8)" } ?? "the last"
         context.tell(
-            .node, "block \(address.rawValue), main tree", damage.description,
+            .node, place, damage.description,
             remedy: "it is cut off; records of \(first) to \(last) are lost")
+    }
+
+    /// The space tree's own nodes are in use like others.
+    private func markSpaceNodes() throws(CheckFailure) {
+        space.hearDamage = { [unowned self] in tellOfNode($0, $1) }
+        try space.forEach(from: nil, visiting: { [self] in mark($0, in: \.spaceMap) }) { _, _ in
+            true
+        }
     }
 
     // MARK: Contested blocks
 
     private func settleContested() throws(CheckFailure) {
         guard !contested.isEmpty else { return }
-        try ContestedBlocks(self, contested, nodes: mainMap).settle()
+        var nodes = mainMap
+        nodes.formUnion(spaceMap)
+        try ContestedBlocks(self, contested, nodes: nodes).settle()
         // What is used is now counted without the losers.
         dataMap = try map(of: items)
     }
@@ -194,13 +201,6 @@ final class DiskCheck {
     }
 
     private func checkSpace() throws(CheckFailure) {
-        space.hearDamage = { [self] address, damage, bounds in
-            tellOfNode(address, damage, bounds, of: "space")
-        }
-        // The space tree's own nodes are in use: find them first.
-        try space.forEach(from: nil, visiting: { [self] in mark($0, in: \.spaceMap) }) { _, _ in
-            true
-        }
         let data = try committedMap()
         var used = data
         used.formUnion(mainMap)
@@ -250,7 +250,7 @@ final class DiskCheck {
     }
 
     /// Whether the main tree must be written anew: something was cut off it, or shall stand otherwise.
-    var mustWriteItems: Bool { !main.damaged.isEmpty || !items.edits.isEmpty }
+    var mustWriteItems: Bool { main.isCut || !items.edits.isEmpty }
 
     /// Writing the image anew carries out the log, but for the data in it.
     func tellOfLostWrites() throws(CheckFailure) {

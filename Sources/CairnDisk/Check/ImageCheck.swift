@@ -51,6 +51,12 @@ public struct ImageCheck {
             result.left = result.findings
             return result
         }
+        let unknown = first.superblock.features.readOnlyCompatible
+        guard unknown == 0 else {
+            throw CheckFailure(
+                "the image",
+                "has features \(String(unknown, radix: 16)): newer software is needed to mend it")
+        }
         try first.tellOfLostWrites()
         result = first.context.summary
         var current = first

@@ -65,6 +65,7 @@ struct LogCheck {
             let bytes = UnsafeRawBufferPointer(rebasing: first.bytes[..<LogEntryHeader.length])
             guard let header = try? LogEntryHeader(decoding: bytes), header.sequence == sequence,
                 header.position == position, header.group > superblock.group,
+                header.recordBytes <= LogEntryHeader.maximumRecordBytes,
                 UInt64(LogEntryHeader.length) + UInt64(header.recordBytes) <= room,
                 previous == nil || header.previous == previous
             else { return nil }

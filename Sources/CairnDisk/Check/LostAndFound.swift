@@ -45,7 +45,7 @@ struct LostAndFound {
             // A file has its name.
             name.append(UInt8(ascii: "~"))
         }
-        let number = context.takeInodeNumber()
+        let number = try context.takeInodeNumber()
         var record = RecordCheck.newRecord(.directory, in: context.group)
         record.links = 2
         record.special = root

@@ -92,11 +92,16 @@ extension RecordCheck {
         guard offset >= current.nextExtent else {
             throw RecordDamage("it overlaps the one before")
         }
+        if current.record?.kind == .symbolicLink {
+            guard extent.form == .inline, offset == current.extentsEnd else {
+                throw RecordDamage("it is no part of a link's target")
+            }
+            return
+        }
         guard extent.form != .inline else {
-            guard
-                current.record?.kind == .symbolicLink
-                    || (offset == 0 && extent.length <= ExtentRecord.inlineEnd)
-            else { throw RecordDamage("inline data of \(extent.length) bytes there") }
+            guard offset == 0 && extent.length <= ExtentRecord.inlineEnd else {
+                throw RecordDamage("inline data of \(extent.length) bytes there")
+            }
             return
         }
         let run = extent.run(of: limits.blockSize)
@@ -124,6 +129,12 @@ extension RecordCheck {
         }
         let number = context.nameKey.number(of: key.tail)
         guard number == key.number else {
+            let right = OwnedKey(key.object, number, Array(key.tail))
+            guard try context.items.find(right) == nil else {
+                return try leaveOut(
+                    key, "name \(shown(key.tail)) under a wrong name number, and once more",
+                    remedy: "it is left out; what it led to is kept")
+            }
             context.tell(
                 .directory, "inode \(current.number)",
                 "name \(shown(key.tail)) under a wrong name number",
@@ -206,6 +217,7 @@ extension RecordCheck {
             }
             record.size = current.entries
         }
+        if record.kind == .symbolicLink { compareTarget(&record) }
         if current.hasAttributes, !record.flags.contains(.hasAttributes) {
             if current.record != nil {
                 context.tell(
@@ -219,6 +231,18 @@ extension RecordCheck {
                 .directory, place, "the root's parent is \(record.special)", remedy: "it is set")
             record.special = InodeNumbers.root
         }
+    }
+
+    /// A link's target against its size.
+    private func compareTarget(_ record: inout InodeRecord) {
+        let (size, found) = (record.size, current.extentsEnd)
+        guard size == 0 || size > found else { return }
+        context.tell(
+            .record, "inode \(current.number)",
+            "a link whose target has \(size) bytes, there are \(found)",
+            remedy: found == 0 ? "it becomes an empty file" : "its target is what is there")
+        record.size = found
+        if found == 0 { record.kind = .regular }
     }
 
     /// Enters it into the census.

@@ -21,7 +21,7 @@ final class TreeBuilder {
     private struct Item {
         let key: OwnedKey
         let value: [UInt8]
-        var size: Int { NodeLayout.itemLength + key.tail.count + value.count }
+        var size: Int { NodeView.itemSize + key.tail.count + value.count }
     }
 
     private struct Level {
@@ -31,7 +31,7 @@ final class TreeBuilder {
         var nodes = 0
     }
 
-    private let tree: TreeNumber
+    private let tree: TreeIdentity
     private let seed: UInt32
     private let group: TransactionGroup
     private let room: Int
@@ -44,14 +44,14 @@ final class TreeBuilder {
 
     /// `fill`: how much of a node's room is used, in percent.
     init(
-        _ tree: TreeNumber, _ geometry: VolumeGeometry, seed: UInt32, group: TransactionGroup,
+        _ tree: TreeIdentity, _ geometry: VolumeGeometry, seed: UInt32, group: TransactionGroup,
         fill: Int, to target: Target
     ) throws(CheckFailure) {
         self.tree = tree
         self.seed = seed
         self.group = group
         self.target = target
-        room = Int(geometry.nodeSize) - NodeLayout.headerLength
+        room = Int(geometry.nodeSize) - NodeView.headerSize
         wanted = room * fill / 100
         do throws(Errno) {
             buffer = try AlignedBuffer(count: Int(geometry.nodeSize))
@@ -119,10 +119,10 @@ final class TreeBuilder {
     private func writeNode(_ count: Int, at level: Int) throws(CheckFailure) {
         let key = levels[level].items[0].key
         let (address, checksum) = try encode(count, at: level)
-        let pointer = [UInt8](recordOf: NodeLayout.pointerLength) { bytes in
-            bytes.put(address.rawValue, at: 0)
-            bytes.put(group.rawValue, at: 8)
-            bytes.put(checksum, at: 16)
+        let pointer = [UInt8](recordOf: NodePointer.byteCount) { bytes in
+            guard let base = bytes.baseAddress else { return }
+            NodePointer(address: NodeAddress(address), birth: group, checksum: checksum)
+                .store(at: base)
         }
         try add(Item(key: key, value: pointer), at: level + 1)
     }
@@ -130,25 +130,15 @@ final class TreeBuilder {
     private func encode(_ count: Int, at level: Int) throws(CheckFailure) -> (BlockNumber, UInt32) {
         let address = try target.place()
         let items = levels[level].items[..<count]
-        let bytes = buffer.memory
-        bytes.initializeMemory(as: UInt8.self, repeating: 0)
-        var end = bytes.count
-        for (index, item) in items.enumerated() {
-            let place = end - item.key.tail.count - item.value.count
-            let entry = NodeLayout.headerLength + NodeLayout.itemLength * index
-            bytes.put(item.key.object, at: entry)
-            bytes.put(item.key.number, at: entry + 8)
-            bytes.put(UInt16(place), at: entry + 16)
-            bytes.put(UInt16(item.key.tail.count), at: entry + 18)
-            bytes.put(UInt16(item.value.count), at: entry + 20)
-            UnsafeMutableRawBufferPointer(rebasing: bytes[place..<end])
-                .copyBytes(from: item.key.tail + item.value)
-            end = place
+        guard let base = buffer.memory.baseAddress else {
+            throw CheckFailure("a node", "no memory")
         }
-        let header = NodeLayout.Header(
-            address: address, group: group, level: UInt8(level), tree: tree, count: count,
-            content: end)
-        let checksum = header.seal(bytes, seed: seed)
+        let node = NodeEditor(base, size: buffer.memory.count)
+        node.reset(level: UInt8(level), tree: tree, group: group)
+        for item in items {
+            item.key.withKey { key in item.value.lend { node.append(key, $0) } }
+        }
+        let checksum = node.finish(address: address, seed: seed)
         try target.write(buffer.bytes, address)
         levels[level].size -= items.reduce(0) { $0 + $1.size }
         levels[level].items.removeFirst(count)

@@ -231,6 +231,7 @@ extension FilePlacement {
         let buffer = try AlignedBuffer(count: (count + blockSize - 1) / blockSize * blockSize)
         buffer.memory.copyMemory(from: UnsafeRawBufferPointer(rebasing: room[..<count]))
         buffers.append(buffer)
+        file.store.counters.count(packed: range.count, into: buffer.memory.count)
         let stored = UnsafeRawBufferPointer(rebasing: buffer.bytes[..<count])
         let checksum =
             hasChecksums ? CRC32C.checksum(stored, continuing: file.store.volume.seed) : nil

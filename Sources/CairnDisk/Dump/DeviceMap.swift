@@ -91,8 +91,10 @@ public struct DeviceMap: Sendable {
     ) throws(CheckFailure) {
         var nodes: [BlockNumber] = []
         var damaged: UInt64 = 0
-        tree.hearNode = { place, _ in nodes.append(place.address) }
-        tree.hearDamage = { _, _, _ in damaged += 1 }
+        tree.hearNode = { wanted, _ in
+            nodes.append(BlockNumber(rawValue: wanted.pointer.address.rawValue))
+        }
+        tree.hearDamage = { _, _ in damaged += 1 }
         defer {
             tree.hearNode = nil
             tree.hearDamage = nil

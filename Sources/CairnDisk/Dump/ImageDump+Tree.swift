@@ -7,14 +7,14 @@ extension ImageDump {
         let tree = CheckedTree(.main, of: superblock, on: device)
         let top = superblock.mainRoot.level
         tree.hearDamage = tellOfDamage
-        tree.hearNode = { place, node in
+        tree.hearNode = { wanted, node in
             var line = DumpLine(
-                "node", "block", place.address.rawValue, depth: Int(top - place.level))
-            line.add("level", place.level)
-            line.add("group", place.birth.rawValue)
+                "node", "block", wanted.pointer.address.rawValue, depth: Int(top - wanted.level))
+            line.add("level", wanted.level)
+            line.add("group", wanted.pointer.birth.rawValue)
             line.add("items", node.count)
-            line.add("free bytes", node.freeBytes)
-            line.add("checksum", .hexadecimal(UInt64(place.checksum)))
+            line.add("free bytes", node.size - NodeView.headerSize - node.used)
+            line.add("checksum", .hexadecimal(UInt64(wanted.pointer.checksum)))
             hear(line)
         }
         try tree.forEach(from: nil) { (key, value) in

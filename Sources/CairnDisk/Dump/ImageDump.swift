@@ -29,6 +29,10 @@ public struct ImageDump {
 
     private func dumpSlots() throws(CheckFailure) {
         let choice = try CheckedSuperblocks.read(device)
+        // Of what has nothing of mfs_disk, slots are no news.
+        if choice.candidates.isEmpty, choice.damage.allSatisfy({ !$0.what.isOfSuperblock }) {
+            _ = try CheckedSuperblocks(on: device)
+        }
         for slot in 0..<2 * SuperblockSlot.perSet {
             var line = DumpLine("slot", "slot", UInt64(slot))
             if let found = choice.candidates.first(where: { $0.slot == slot }) {
@@ -154,11 +158,11 @@ public struct ImageDump {
 
     // MARK: Damage
 
-    func tellOfDamage(_ address: BlockNumber, _ damage: RecordDamage, _ bounds: KeyBounds) {
-        var line = DumpLine("damage", "block", address.rawValue)
+    func tellOfDamage(_ wanted: NodeExpectation, _ damage: RecordDamage) {
+        var line = DumpLine("damage", "block", wanted.pointer.address.rawValue)
         line.add("what", damage.description)
-        line.add("from", bounds.low?.description ?? "the first key")
-        line.add("to", bounds.high?.description ?? "the last")
+        line.add("from", wanted.low?.description ?? "the first key")
+        line.add("to", wanted.high?.description ?? "the last")
         hear(line)
     }
 

@@ -52,6 +52,7 @@ struct LogEntryHeader: Hashable, Sendable {
         else {
             throw RecordDamage("\(records) records in \(recordBytes) bytes")
         }
+        guard group.rawValue < .max / 2 else { throw RecordDamage("group \(group.rawValue)") }
     }
 
     init(

@@ -47,7 +47,7 @@ struct Superblock: Hashable, Sendable {
     var logSequence: UInt64
     /// The smallest inode number never given out.
     var nextInode: UInt64 = Superblock.firstInode
-    /// Key of the hash of names, as two little-endian numbers.
+    /// Key of the hash of names.
     var nameKey: NameKey
     var made: Timestamp
     /// Of the last mount for writing; zero: never.
@@ -56,13 +56,6 @@ struct Superblock: Hashable, Sendable {
     var written: Timestamp
     /// How often it was mounted for writing.
     var mounts: UInt32 = 0
-
-    /// The key of the name hash (docs/format.md §7): its 16 bytes as two little-endian numbers, as
-    /// SipHash takes them.
-    struct NameKey: Hashable, Sendable {
-        var first: UInt64
-        var second: UInt64
-    }
 
     /// The label as text, whatever its bytes are.
     var labelText: String { String(decoding: label, as: UTF8.self) }

@@ -191,7 +191,8 @@ final class Space: @unchecked Sendable {
             return SpaceFigures(
                 total: geometry.endBlock.rawValue - geometry.firstBlock.rawValue,
                 free: UInt64(free), available: UInt64(max(0, free - kept)), data: dataBlocks,
-                promised: UInt64(promised.blocks))
+                promised: UInt64(promised.blocks),
+                longestRuns: regions.reduce(0) { $0 + UInt64($1.longest) })
         }
     }
 }
@@ -207,6 +208,8 @@ struct SpaceFigures: Hashable, Sendable {
     /// Of files.
     var data: UInt64
     var promised: UInt64
+    /// The longest run of each region (at most), together: how whole the free space is.
+    var longestRuns: UInt64
 }
 
 /// What one group used and freed. Neighbours that come in order become one run.

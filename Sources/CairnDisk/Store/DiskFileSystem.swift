@@ -26,6 +26,7 @@ public final class DiskFileSystem: TreeFileSystem, @unchecked Sendable {
         let account = diskStore.environment.account
         let pool = account.cache.pool.statistics
         let size = UInt64(diskStore.blockSize)
+        let space = volume.spaceFigures
         return super.figures + [
             FigureGroup(
                 .cache, "pages",
@@ -46,6 +47,15 @@ public final class DiskFileSystem: TreeFileSystem, @unchecked Sendable {
                     .init("packed_bytes", data.packed),
                     .init("packed_into_bytes", data.packedInto),
                     .init("last_commit_ns", commits.lastCommitNanoseconds),
+                ]),
+            FigureGroup(
+                .space, "space",
+                [
+                    .init("total_bytes", space.total * size),
+                    .init("free_bytes", space.free * size),
+                    .init("longest_free_runs_bytes", space.longestRuns * size),
+                    .init("file_data_bytes", space.data * size),
+                    .init("promised_bytes", space.promised * size),
                 ]),
         ]
     }

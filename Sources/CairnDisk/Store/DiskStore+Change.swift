@@ -11,6 +11,7 @@ extension DiskStore {
             var draft = ChangeDraft(self, group: pass.group)
             do throws(Pause) {
                 for edit in edits { try draft.add(edit) }
+                if edits.onlyTakeAway { draft.batch.mayUseReserve = true }
                 draft.finish()
                 try volume.change(draft.batch, pass)
             } catch {
@@ -45,6 +46,22 @@ extension DiskStore {
             blocks = dirty
         }
         return blocks * UInt64(blockSize / 512)
+    }
+}
+
+extension Sequence<Edit> {
+    /// A name goes, and none comes. On a full filesystem too (requirement D6), also where the file stays for
+    /// somebody who holds it.
+    fileprivate var onlyTakeAway: Bool {
+        var takes = false
+        for edit in self {
+            switch edit {
+            case .remove: takes = true
+            case .create, .insert, .replace, .extendedAttribute, .reserve: return false
+            case .attributes, .punch, .orphan, .adopt, .free: break
+            }
+        }
+        return takes
     }
 }
 

@@ -105,7 +105,7 @@ public struct Formatter {
             freeBlocks: usableBlocks - nodes * geometry.nodeBlocks, mainRoot: RootPointer(mainRoot),
             spaceRoot: RootPointer(spaceRoot), mainNodes: main.nodeCount,
             spaceNodes: space.nodeCount, logSequence: 1,
-            nameKey: Superblock.NameKey(first: nameKey.first, second: nameKey.second), made: now,
+            nameKey: nameKey, made: now,
             written: now)
         superblock.label = Array(options.label.utf8)
         for slot in [1, 8] {

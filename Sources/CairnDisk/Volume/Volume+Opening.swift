@@ -216,5 +216,5 @@ extension NodeGeometry {
 
 extension RecordDamage {
     /// Something was there that began as a superblock does.
-    fileprivate var isOfSuperblock: Bool { !description.hasPrefix("no superblock") }
+    var isOfSuperblock: Bool { !description.hasPrefix("no superblock") }
 }

@@ -15,7 +15,7 @@ enum MakeFileSystemCommand {
             CommandOption(nil, "size", value: "SIZE", "makes a file of this size, sparse"),
             CommandOption(nil, "block-size", value: "N", "bytes: 4096, 8192 or 16384"),
             CommandOption(nil, "label", value: "LABEL", "at most 64 bytes"),
-            CommandOption(nil, "force", "also over a filesystem of mfs_disk"),
+            CommandOption(nil, "force", "also over a filesystem that is there"),
         ],
         notes: ["Without --size, IMAGE is there already: a file, or a block device."], run: run)
 
@@ -42,10 +42,15 @@ enum MakeFileSystemCommand {
             size = bytes
         }
         let isThere = access(image.text, F_OK) == 0
-        if isThere, !arguments.has("force"), HostDiskType.isFound(in: image.text) {
-            throw Failure(
-                printable(image), "there is a filesystem on it",
-                wayOut: "--force makes a new one in its place")
+        if isThere, !arguments.has("force") {
+            let wayOut = "--force makes a new one in its place"
+            switch SourceLook(at: image.text) {
+            case .disk:
+                throw Failure(printable(image), "there is a filesystem on it", wayOut: wayOut)
+            case .foreign(let name):
+                throw Failure(printable(image), "it holds \(name)", wayOut: wayOut)
+            case .nothing: break
+            }
         }
         if isThere, size != nil {
             throw Failure(

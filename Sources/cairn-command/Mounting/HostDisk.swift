@@ -43,22 +43,6 @@ struct HostDiskType: FileSystemType {
         return try DiskFileSystemType(environment).open(
             source: source, isReadOnly: isReadOnly, options: &options, in: vfs)
     }
-
-    /// Whether one of the first superblocks of a source begins as those of mfs_disk do.
-    static func isFound(in source: String) -> Bool {
-        let file = Glibc.open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard file >= 0 else { return false }
-        defer { Glibc.close(file) }
-        for slot in 0..<8 {
-            var magic: UInt32 = 0
-            if pread(file, &magic, 4, off_t(slot * 16384)) == 4,
-                UInt32(littleEndian: magic) == 0x4D46_5344
-            {
-                return true
-            }
-        }
-        return false
-    }
 }
 
 enum HostDisk {
@@ -83,6 +67,10 @@ enum HostDisk {
         } catch {
             if error == .EBUSY {
                 throw Failure(printable(image), "it is mounted, or open elsewhere")
+            }
+            // A directory, a character device: what the system says of them is no help.
+            if error == .EINVAL || error == .EISDIR {
+                throw Failure(printable(image), SourceLook(at: image.text).why)
             }
             throw Failure(printable(image), error)
         }

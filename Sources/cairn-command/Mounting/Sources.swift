@@ -28,11 +28,11 @@ extension VFS {
         _ planned: PlannedFileSystem, asPart isPart: Bool = false
     ) throws(Failure) -> OpenedFileSystem {
         let known = typeNames.joined(separator: ", ")
-        let found = HostDiskType.isFound(in: planned.source) ? "mfs_disk" : nil
-        guard let name = planned.type ?? found else {
-            throw Failure(
-                planned.source, "its type cannot be found from the source",
-                wayOut: "name it with -t; known types: \(known)")
+        let name: String
+        if let type = planned.type {
+            name = type
+        } else {
+            name = try found(in: planned.source, known)
         }
         guard let type = type(named: name) else {
             throw Failure("type \(name)", "unknown", wayOut: "known types: \(known)")
@@ -56,6 +56,24 @@ extension VFS {
         } catch {
             throw Failure(error)
         }
+    }
+
+    /// The type of what stands at a source.
+    private func found(in source: String, _ known: String) throws(Failure) -> String {
+        if source != "none" {
+            switch SourceLook(at: source) {
+            case .disk: return "mfs_disk"
+            case .foreign(let name):
+                throw Failure(source, "holds \(name)", wayOut: "cairn mounts mfs_disk")
+            case .nothing("is empty"):
+                throw Failure(source, "is empty", wayOut: "cairn mkfs makes a filesystem on it")
+            case .nothing(let why):
+                throw Failure(source, why)
+            }
+        }
+        throw Failure(
+            source, "its type cannot be found from the source",
+            wayOut: "name it with -t; known types: \(known)")
     }
 }
 

@@ -60,8 +60,35 @@ extension FileSystem {
                 let members = group.figures.map {
                     JSON.Member(name: $0.name, value: .count($0.value))
                 }
-                return JSON.Member(name: group.name, value: .object(members))
+                return JSON.Member(name: group.name, value: .object(members + group.ratios))
             })
+    }
+}
+
+extension FigureGroup {
+    /// What follows from the figures of commits and of space, as people ask for it.
+    fileprivate var ratios: [JSON.Member] {
+        func figure(_ name: String) -> Double {
+            figures.first { $0.name == name }.map { Double($0.value) } ?? 0
+        }
+        func ratio(_ name: String, _ part: Double, of whole: Double) -> [JSON.Member] {
+            whole > 0 ? [JSON.Member(name: name, value: .number(part / whole))] : []
+        }
+        switch kind {
+        case .commit:
+            let (packed, into) = (figure("packed_bytes"), figure("packed_into_bytes"))
+            let data = figure("data_bytes")
+            let written =
+                data + figure("node_bytes") + figure("log_bytes") + figure("superblock_bytes")
+            // Of each byte of files that was placed, compressed or not.
+            return ratio("write_amplification", written, of: data - into + packed)
+                + ratio("compression_ratio", packed, of: into)
+        case .space:
+            let free = figure("free_bytes")
+            return ratio(
+                "free_fragmentation", free - min(figure("longest_free_runs_bytes"), free), of: free)
+        case .cache, .queue: return []
+        }
     }
 }
 

@@ -149,8 +149,7 @@ struct ImageMaker {
             freeBlocks: free, mainRoot: mainRoot, spaceRoot: spaceRoot, mainNodes: mainNodes,
             spaceNodes: spaceNodes, dataBlocks: dataBlocks.reduce(0) { $0 + $1.count },
             logSequence: 7, nextInode: nextInode,
-            nameKey: Superblock.NameKey(
-                first: ImageMaker.seedKey.first, second: ImageMaker.seedKey.second),
+            nameKey: ImageMaker.seedKey,
             made: Timestamp(seconds: 1_000_000_000), written: Timestamp(seconds: 1_000_000_001))
         changeSuperblock(&superblock)
         let buffer = try AlignedBuffer(count: SuperblockSlot.length)
@@ -190,7 +189,7 @@ struct ImageMaker {
     }
 
     private func build(
-        _ tree: TreeNumber, _ items: [OwnedKey: [UInt8]], on device: MemoryDevice,
+        _ tree: TreeIdentity, _ items: [OwnedKey: [UInt8]], on device: MemoryDevice,
         from start: UInt64
     ) throws -> (RootPointer, UInt64) {
         var next = start

@@ -13,12 +13,20 @@ private func pathOf(file number: UInt64) -> String {
     number % 2 == 0 ? "/first/file \(number)" : "/first/second/file \(number)"
 }
 
+/// Lets the last pointer of the main tree's root lead elsewhere.
+private func redirectLastLeaf(of device: MemoryDevice, to target: (NodeView) -> NodePointer) {
+    guard let image = try? SealedImage(device) else { return }
+    let root = image.view(of: 0)
+    image.editor(of: 0).setPointer(at: root.count - 1, target(root))
+    image.seal(0)
+}
+
 extension MemoryDevice {
     fileprivate func damage(_ offset: UInt64) { contents[Int(offset)] ^= 0x40 }
 }
 
 extension PlantedDamage {
-    static let all = superblocks + space + inodes + names + extents + attributes
+    static let all = superblocks + space + nodes + inodes + names + extents + attributes
 
     // MARK: Superblocks and counters
 
@@ -128,6 +136,46 @@ extension PlantedDamage {
                 let offset = maker.geometry.offset(of: BlockNumber(rawValue: 1024))
                 device.damage(offset + 4000)
             }),
+    ]
+
+    // MARK: Nodes
+
+    /// Pointers of the root are changed, with all checksums right. The last leaf holds what comes last:
+    /// the data of one file, and the link.
+    static let nodes: [PlantedDamage] = [
+        PlantedDamage(
+            name: "two pointers to one leaf", says: "has keys that belong elsewhere",
+            after: { device, _ in redirectLastLeaf(of: device) { $0.pointer(0) } },
+            losses: ["/with attribute", "/link"], gains: ["/with attribute": [0, 0, 0, 0]]),
+        PlantedDamage(
+            name: "a pointer to nowhere", says: "a pointer to where no node can be",
+            after: { device, _ in
+                redirectLastLeaf(of: device) {
+                    var pointer = $0.pointer($0.count - 1)
+                    pointer.address = NodeAddress(rawValue: 3)
+                    return pointer
+                }
+            }, losses: ["/with attribute", "/link"], gains: ["/with attribute": [0, 0, 0, 0]]),
+        PlantedDamage(
+            name: "a pointer to the root itself", says: "main tree: ",
+            after: { device, _ in
+                redirectLastLeaf(of: device) {
+                    NodePointer(
+                        address: NodeAddress(rawValue: $0.address), birth: $0.group,
+                        checksum: $0.checksum)
+                }
+            }, losses: ["/with attribute", "/link"], gains: ["/with attribute": [0, 0, 0, 0]]),
+        PlantedDamage(
+            name: "a pointer into the space tree", says: "belongs to tree 2",
+            after: { device, _ in
+                guard let image = try? SealedImage(device) else { return }
+                let leaf = image.view(of: image.nodes(of: .space, atLevel: { $0 == 0 })[0])
+                redirectLastLeaf(of: device) { _ in
+                    NodePointer(
+                        address: NodeAddress(rawValue: leaf.address), birth: leaf.group,
+                        checksum: leaf.checksum)
+                }
+            }, losses: ["/with attribute", "/link"], gains: ["/with attribute": [0, 0, 0, 0]]),
     ]
 
     // MARK: Inodes
@@ -243,6 +291,15 @@ extension PlantedDamage {
                 maker.items[OwnedKey(key.object, 5 << 16, key.tail)] = value
             }),
         PlantedDamage(
+            name: "a name under two numbers", says: "under a wrong name number, and once more",
+            before: { maker in
+                let key = ImageMaker.entryKey("file 2", in: 16)
+                maker.items[OwnedKey(key.object, 5 << 16, key.tail)] =
+                    EntryRecord(inode: inodeOf(file: 4), distinction: 1, kind: .regular).encoded
+                maker.change(16) { $0.size += 1 }
+                maker.change(inodeOf(file: 4)) { $0.links = 2 }
+            }),
+        PlantedDamage(
             name: "a name that is none", says: "a name with byte 47",
             before: { maker in
                 let key = ImageMaker.entryKey("a/b", in: 1)
@@ -303,6 +360,24 @@ extension PlantedDamage {
                 maker.items[ImageMaker.extentKey(inodeOf(file: 4), at: 0)]?[8] = 97
                 maker.items[ImageMaker.extentKey(inodeOf(file: 4), at: 0)]?[9] = 0
             }, losses: [pathOf(file: 4)], gains: [pathOf(file: 4): zeros(4)]),
+        PlantedDamage(
+            name: "an extent over a node of the space tree",
+            says: "some of which are used otherwise",
+            before: { maker in
+                maker.items[ImageMaker.extentKey(inodeOf(file: 4), at: 0)]?[8] = 0
+                maker.items[ImageMaker.extentKey(inodeOf(file: 4), at: 0)]?[9] = 4
+            }, losses: [pathOf(file: 4)], gains: [pathOf(file: 4): zeros(4)]),
+        PlantedDamage(
+            name: "a link whose target is cut", says: "target has 12 bytes, there are 5",
+            before: { maker in
+                maker.items[ImageMaker.extentKey(49, at: 0)] = Array("first".utf8).lend {
+                    ExtentRecord.encodedInline($0)
+                }
+            }, losses: ["/link"], gains: ["/link": Array("first".utf8)]),
+        PlantedDamage(
+            name: "a link without a target", says: "target has 12 bytes, there are 0",
+            before: { $0.items[ImageMaker.extentKey(49, at: 0)] = nil },
+            losses: ["/link"], gains: ["/link": []]),
         PlantedDamage(
             name: "an extent of a directory", says: "of a directory",
             before: { maker in

@@ -22,7 +22,7 @@ import Testing
                 address: BlockNumber(rawValue: 404), birth: TransactionGroup(rawValue: 7),
                 checksum: 0x0BAD_CAFE, level: 0),
             mainNodes: 70, spaceNodes: 1, dataBlocks: 6000, logPosition: 17, logSequence: 90,
-            nextInode: 5000, nameKey: Superblock.NameKey(first: 1, second: 2),
+            nextInode: 5000, nameKey: NameKey(first: 1, second: 2),
             made: Timestamp(seconds: -5, nanoseconds: 6),
             mounted: Timestamp(seconds: 1_700_000_000, nanoseconds: 999_999_999),
             written: Timestamp(seconds: 1_700_000_001), mounts: 3)

@@ -1,0 +1,55 @@
+// A full filesystem: what only takes away finds room, whoever still holds what it takes (D6, V13).
+
+import CairnBase
+import CairnIO
+import CairnTree
+import CairnVFS
+import Testing
+
+@testable import CairnDisk
+@testable import CairnTestSupport
+
+@Suite struct FullDiskTests {
+    /// Fills with one file that somebody holds, as the kernel does whose names lead there.
+    @Test func aHeldFileCanBeRemovedFromAFullFilesystem() throws {
+        let device = try DiskGround.formatted(size: 64 << 20)
+        var options = DiskGround.smallOptions
+        options.cacheBytes = 256 << 20
+        let ground = DiskGround(device)
+        let store = try ground.store(options)
+        let s = try Session(store: store, time: ground.time)
+        try s.directory("/d")
+        try s.file("/d/other", "x")
+        try s.link("/d/other", "/d/second")
+        try store.commit()
+        let before = try s.statistics().freeBlocks
+        let file = try s.file("/large")
+        let piece = [UInt8](repeating: 7, count: 1 << 20)
+        var offset: UInt64 = 0
+        #expect(throws: Errno.ENOSPC) {
+            while true {
+                let written = try s.write(file, piece, at: .offset(offset))
+                offset += UInt64(written)
+                if written < piece.count { throw Errno.ENOSPC }
+            }
+        }
+        try store.commit()
+        #expect(throws: Errno.ENOSPC) { try s.write(file, piece, at: .offset(offset)) }
+        #expect(file.hold())
+        try s.unlink("/large")
+        try s.unlink("/d/second")
+        try s.unlink("/d/other")
+        try s.rmdir("/d")
+        file.drop()
+        try store.commit()
+        // The large one is emptied behind the caller's back.
+        for _ in 0..<200 where try s.statistics().freeBlocks < before {
+            ground.time.advance(nanoseconds: 1_000_000_000)
+            try store.commit()
+        }
+        #expect(try s.statistics().freeBlocks >= before)
+        try s.close()
+        #expect(ground.reports == [])
+        try VolumeGround.expectSound(device)
+    }
+}
