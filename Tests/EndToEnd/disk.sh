@@ -82,7 +82,7 @@ test_commands_work_on_an_image_without_a_mount() {
     cairn ln -s moved disk.img:/soft
     cairn stat disk.img:/second | grep -q 'Links: 2'
     cairn touch -d '2020-01-02 03:04:05Z' disk.img:/second
-    cairn ls -l disk.img:/ | grep -q ' 2020 second$'
+    cairn ls -l disk.img:/ | grep -q '2020-01-02.* second$'
     cairn stat disk.img:/moved | grep -q '2020-01-02'
     [ "$(cairn ls disk.img:/)" = "$(printf 'a\nmoved\nprivate\nsecond\nsoft')" ]
     cairn tree disk.img:/a | tail -1 | grep -q ' directories, '
@@ -105,8 +105,8 @@ import json, sys
 assert 3 << 20 < row["usedBytes"] < 16 << 20, row
 assert row["totalBytes"] - row["usedBytes"] >= row["availableBytes"], row'
     expectFailure 1 "Is a directory" cairn rm disk.img:/a
-    expectFailure 1 "not empty" cairn mv disk.img:/private disk.img:/a
-    expectFailure 1 "No space left" cairn cp -r "$CAIRN" "$CAIRN" "$CAIRN" "$CAIRN" other.img:/whole/
+    head -c 40M /dev/urandom >huge
+    expectFailure 1 "No space left" cairn cp huge other.img:/whole/
     cairn rm -r disk.img:/a disk.img:/again disk.img:/second disk.img:/soft disk.img:/private
     [ -z "$(cairn ls -a disk.img:/)" ]
     cairn fsck --data disk.img

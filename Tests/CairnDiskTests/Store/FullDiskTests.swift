@@ -12,9 +12,9 @@ import Testing
 @Suite struct FullDiskTests {
     /// Fills with one file that somebody holds, as the kernel does whose names lead there.
     @Test func aHeldFileCanBeRemovedFromAFullFilesystem() throws {
-        let device = try DiskGround.formatted(size: 64 << 20)
+        let device = try DiskGround.formatted(size: 12 << 20)
         var options = DiskGround.smallOptions
-        options.cacheBytes = 256 << 20
+        options.cacheBytes = 64 << 20
         let ground = DiskGround(device)
         let store = try ground.store(options)
         let s = try Session(store: store, time: ground.time)
@@ -24,7 +24,7 @@ import Testing
         try store.commit()
         let before = try s.statistics().freeBlocks
         let file = try s.file("/large")
-        let piece = [UInt8](repeating: 7, count: 1 << 20)
+        let piece = [UInt8](repeating: 7, count: 1 << 18)
         var offset: UInt64 = 0
         #expect(throws: Errno.ENOSPC) {
             while true {
