@@ -166,63 +166,83 @@ struct CacheBenchmark {
 
     // MARK: Hits
 
-    /// 4 KiB at random of so many bytes that are in memory: the library and the kernel's pread.
+    /// 4 KiB at random of so many bytes that are in memory: the library and the kernel's pread; one
+    /// thread, two on a file each, and two on one file, which share its lock.
     private func hits(of size: Int, in directory: String) throws(Errno) {
         let cache = PageCache(pool: pool)
         let flusher = Flusher(DirtyAccount(in: cache, timers: ManualTimers()))
-        let device = try MemoryDevice(size: UInt64(size))
-        let file = PlainFile(
-            number: UInt64(1000 + size), on: device, at: 0, capacity: UInt64(size),
-            flusher: flusher,
-            isWritten: true)
-        let buffer = try AlignedBuffer(count: 1 << 20)
-        for offset in stride(from: 0, to: size, by: 1 << 20) {
-            _ = try blocking { () throws(Pause) in
-                try file.read(into: buffer.memory, at: UInt64(offset))
+        var bodies: [[@Sendable (Int) -> Void]] = [[], []]
+        var descriptors: [Int32] = []
+        defer { for descriptor in descriptors { close(descriptor) } }
+        for number in 0..<2 {
+            let device = try MemoryDevice(size: UInt64(size))
+            let file = PlainFile(
+                number: UInt64(1000 + size + number), on: device, at: 0, capacity: UInt64(size),
+                flusher: flusher, isWritten: true)
+            let buffer = try AlignedBuffer(count: size)
+            for offset in stride(from: 0, to: size, by: 1 << 20) {
+                let part = UnsafeMutableRawBufferPointer(
+                    rebasing: buffer.memory[offset..<offset + 1 << 20])
+                _ = try blocking { () throws(Pause) in
+                    try file.read(into: part, at: UInt64(offset))
+                }
             }
-        }
-        let path = "\(directory)/cairn-benchmarks-cache-\(getpid())"
-        let descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC, 0o600)
-        guard descriptor >= 0 else { throw .EIO }
-        defer {
-            close(descriptor)
+            let path = "\(directory)/cairn-benchmarks-cache-\(getpid())"
+            let descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC, 0o600)
+            guard descriptor >= 0 else { throw .EIO }
             unlink(path)
-        }
-        for offset in stride(from: 0, to: size, by: 1 << 20) {
-            pwrite(descriptor, buffer.memory.baseAddress, 1 << 20, off_t(offset))
-        }
-        let ours: @Sendable (Int, Int) -> Void = { start, count in
-            guard let buffer = try? AlignedBuffer(count: 4096) else { return }
-            for turn in start..<start + count {
-                _ = try? blocking { () throws(Pause) in
-                    try file.read(into: buffer.memory, at: Self.offset(turn, size))
+            descriptors.append(descriptor)
+            pwrite(descriptor, buffer.memory.baseAddress, size, 0)
+            bodies[0].append { count in
+                guard let buffer = try? AlignedBuffer(count: 4096) else { return }
+                for turn in 0..<count {
+                    _ = try? blocking { () throws(Pause) in
+                        try file.read(into: buffer.memory, at: Self.offset(turn + number, size))
+                    }
+                }
+            }
+            bodies[1].append { count in
+                guard let buffer = try? AlignedBuffer(count: 4096) else { return }
+                for turn in 0..<count {
+                    let offset = off_t(Self.offset(turn + number, size))
+                    pread(descriptor, buffer.memory.baseAddress, 4096, offset)
                 }
             }
         }
-        let kernels: @Sendable (Int, Int) -> Void = { start, count in
-            guard let buffer = try? AlignedBuffer(count: 4096) else { return }
-            for turn in start..<start + count {
-                pread(descriptor, buffer.memory.baseAddress, 4096, off_t(Self.offset(turn, size)))
+        let times = timeInTurns([bodies[0][0], bodies[1][0]])
+        let rows = ["through the page cache", "pread of the host"].enumerated().map { index, name in
+            let (own, shared) = (bodies[index], bodies[index][0])
+            let apart = Self.pairRate {
+                own[0]($0)
+            } _: {
+                own[1]($0)
             }
-        }
-        let times = timeInTurns([{ ours(0, $0) }, { kernels(0, $0) }])
-        let twice = [ours, kernels].map { body in
-            let rounds = (0..<5).map { _ in
-                Double(timeThreads([{ body(0, 200_000) }, { body(1 << 20, 200_000) }]))
-                    / 400_000
+            let together = Self.pairRate {
+                shared($0)
+            } _: {
+                shared($0)
             }
-            return rounds.sorted()[2]
+            return Row(
+                name: name,
+                figures: [
+                    nanosecondsText(times[index].nanoseconds),
+                    "\(fixed(times[index].nanoseconds / apart, 2))×",
+                    "\(fixed(times[index].nanoseconds / together, 2))×",
+                ])
         }
         printTable(
             "Reads of 4 KiB that are in memory, at random of \(size >> 20) MiB",
-            ["", "one thread", "two threads: one in"],
-            ["through the page cache", "pread of the host"].enumerated().map { index, name in
-                Row(
-                    name: name,
-                    figures: [
-                        nanosecondsText(times[index].nanoseconds), nanosecondsText(twice[index]),
-                    ])
-            })
+            ["", "one thread", "two, a file each (wanted: 1.8×)", "two on one file"], rows)
+    }
+
+    /// Nanoseconds that pass for each call of two threads.
+    private static func pairRate(
+        _ one: @escaping @Sendable (Int) -> Void, _ other: @escaping @Sendable (Int) -> Void
+    ) -> Double {
+        let rounds = (0..<5).map { _ in
+            Double(timeThreads([{ one(200_000) }, { other(200_000) }])) / 400_000
+        }
+        return rounds.sorted()[2]
     }
 
     private static func offset(_ turn: Int, _ size: Int) -> UInt64 {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -47,3 +48,22 @@ int32_t cairn_memory_file_punch(int32_t descriptor, uint64_t offset, uint64_t le
     int flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
     return fallocate(descriptor, flags, (off_t)offset, (off_t)length) == 0 ? 0 : -errno;
 }
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+/* Words at a time, because calls of memcpy are looked at in any case. */
+__attribute__((no_sanitize("thread"))) void cairn_copy_racing(void *target, const void *source,
+                                                              size_t size) {
+    uint8_t *to = target;
+    const volatile uint8_t *from = source;
+    for (size_t at = 0; at < size; at++) to[at] = from[at];
+}
+#define CAIRN_COPY_RACING
+#endif
+#endif
+
+#ifndef CAIRN_COPY_RACING
+void cairn_copy_racing(void *target, const void *source, size_t size) {
+    memcpy(target, source, size);
+}
+#endif

@@ -29,4 +29,8 @@ int32_t cairn_memory_protect(void *address, size_t size, int32_t protection);
 /* Takes memory out of the file; it reads as zeros from then on. */
 int32_t cairn_memory_file_punch(int32_t descriptor, uint64_t offset, uint64_t length);
 
+/* memcpy(3) of bytes that somebody may be writing: the caller finds out afterwards, and then makes nothing
+   of them. ThreadSanitizer is told not to look. */
+void cairn_copy_racing(void *target, const void *source, size_t size);
+
 #endif

@@ -145,7 +145,9 @@ public final class FilePages: @unchecked Sendable {
             let index = PageIndex(rawValue: position >> pageShift)
             let inner = Int(truncatingIfNeeded: position & pageMask)
             let count = min(left, pageSize &- inner)
-            if let page = pageSet.tryGet(index) {
+            if pageSet.tryRead(index, from: inner, to: target, count) {
+                // The usual case: no pin.
+            } else if let page = pageSet.tryGet(index) {
                 copy(page, from: inner, to: target, count)
             } else if index.rawValue >= backedEnd.load(ordering: .acquiring) {
                 memset(target, 0, count)

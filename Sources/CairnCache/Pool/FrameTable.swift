@@ -15,7 +15,8 @@
 //     48 content     a Lock around changes of the page's bytes in place
 //     52 position    of the page in the run that is filled with it, guarded by the set's lock
 //
-// The word is the truth. Its low 24 bits count pins: handles, and whoever fills or writes the page.
+// The word is the truth. Its low 24 bits count pins: handles, and whoever fills or writes the page. Its
+// high 22 bits count the pages that the frame has had: who reads bytes without a pin looks before and after.
 // A frame whose page is filled or written always has a pin, so a page can only become evictable
 // when the last pin goes.
 
@@ -57,9 +58,18 @@ struct FrameWord {
 
     init(_ rawValue: UInt64) { self.rawValue = rawValue }
 
-    init(pins: UInt64, _ state: FrameState) { rawValue = pins | state.rawValue }
-
     @inline(__always) var pins: UInt64 { rawValue & 0xFF_FFFF }
+
+    /// Counts the pages that the frame has had, in the word's high bits.
+    @inline(__always) var generation: UInt64 { rawValue >> 42 }
+
+    /// Nobody's page, and not pinned.
+    var free: FrameWord { FrameWord(generation << 42) }
+
+    /// The next page of the frame, pinned once more.
+    func next(_ state: FrameState) -> FrameWord {
+        FrameWord((generation &+ 1) << 42 | (pins + 1) | state.rawValue)
+    }
 
     /// Any of these.
     @inline(__always)

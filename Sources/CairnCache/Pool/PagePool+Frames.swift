@@ -103,7 +103,7 @@ extension PagePool {
         frame.fill = 0
         if queues.insert(number, keyHash: set.keyHash(index)) { count(.remembered) }
         // A reader that found the number in a tree before may still have it pinned for a moment.
-        frame.update { FrameWord(pins: $0.pins + 1, [.live, .filling]) }
+        frame.update { $0.next([.live, .filling]) }
     }
 
     // MARK: Evicting
@@ -177,7 +177,7 @@ extension PagePool {
             let frame = frames[number]
             next = frame.nextReturned
             let (before, _) = frame.update { word in
-                if word.has(.orphan), word.pins == 0 { return FrameWord(0) }
+                if word.has(.orphan), word.pins == 0 { return word.free }
                 return word.removing(.stacked)
             }
             if !before.has(.orphan) {
@@ -195,7 +195,7 @@ extension PagePool {
     func discard(_ number: FrameNumber) -> FrameWord {
         let frame = frames[number]
         let (before, _) = frame.update { word in
-            if word.pins == 0, !word.has(.stacked) { return FrameWord(0) }
+            if word.pins == 0, !word.has(.stacked) { return word.free }
             let rest = word.removing([.dirty, .writing, .ahead]).adding(.orphan)
             return word.has(.stacked) ? rest : rest.removing(.parked)
         }

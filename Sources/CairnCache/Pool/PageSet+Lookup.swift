@@ -1,6 +1,7 @@
 // Finding pages that are here, and changing their state. No locks but a page's own, for changes of
 // its bytes in place.
 
+import CSystem
 import CairnBase
 import Synchronization
 
@@ -42,6 +43,33 @@ extension PageSet {
             return nil
         }
         return pool.hit(frame, word, touch: touch)
+    }
+
+    /// Copies bytes of the page, if it is here and filled, and was used before. No pin is taken, so
+    /// nothing is written that other threads read: only their own caches are at work. That the page
+    /// stayed what it was shows after the copy: a frame that got another page counts on. False: ask
+    /// `tryGet`; what was copied is without meaning.
+    @inline(__always)
+    func tryRead(
+        _ index: PageIndex, from offset: Int, to target: UnsafeMutableRawPointer, _ count: Int
+    ) -> Bool {
+        Epoch.section {
+            guard let number = find(index.rawValue) else { return false }
+            return uncountedPool._withUnsafeGuaranteedRef { pool in
+                let frame = pool.frames[number]
+                let before = FrameWord(frame.atomicWord.pointee.load(ordering: .acquiring))
+                guard before.isUsable, !before.has([.filling, .ahead, .fresh]),
+                    frame.owner == address, frame.index == index.rawValue
+                else { return false }
+                cairn_copy_racing(target, pool.address(of: number) + offset, count)
+                atomicMemoryFence(ordering: .acquiring)
+                let after = FrameWord(frame.atomicWord.pointee.load(ordering: .relaxed))
+                guard after.isUsable, after.generation == before.generation else { return false }
+                frame.touch()
+                pool.count(.hits)
+                return true
+            }
+        }
     }
 
     // MARK: Dirty pages

@@ -17,6 +17,8 @@ public final class PageSet: @unchecked Sendable {
     public let owner: PageOwner
     // The pool's table of owners keeps this object, so this does not keep the pool.
     unowned(unsafe) let pool: PagePool
+    /// The same, for hits: without counting a reference for a moment, which all threads would write to.
+    let uncountedPool: Unmanaged<PagePool>
     private let hash: UInt64
 
     let lock = Lock()
@@ -40,6 +42,7 @@ public final class PageSet: @unchecked Sendable {
         self.owner = owner
         self.hash = hash
         self.pool = pool
+        uncountedPool = .passUnretained(pool)
         life = Atomic(Self.oneUser)
     }
 
