@@ -51,6 +51,7 @@ bench: build
 	@.build/release/cairn-benchmarks library
 	@.build/release/cairn-benchmarks scale
 	@.build/release/cairn-benchmarks tree
+	@.build/release/cairn-benchmarks held
 	@scripts/bench-cache .build/release/cairn-benchmarks
 	@scripts/bench $(CAIRN)
 	@[ "$$(id -u)" != 0 ] || scripts/bench-disk $(CAIRN)

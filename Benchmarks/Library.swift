@@ -227,7 +227,7 @@ struct LibraryContest {
     }
 }
 
-private func hostStat(_ path: String) {
+func hostStat(_ path: String) {
     var status = stat()
     stat(path, &status)
 }

@@ -3,6 +3,7 @@
 //     cairn-benchmarks library [DIRECTORY]   DIRECTORY is on tmpfs, /dev/shm if not given
 //     cairn-benchmarks scale
 //     cairn-benchmarks tree                   the B+tree of mfs_disk, and CRC32C
+//     cairn-benchmarks held                   a filesystem that stands still, and its neighbours
 //     cairn-benchmarks cache [DIRECTORY]      the page cache; DIRECTORY is on the peer's filesystem
 //     cairn-benchmarks eviction               which pages to give up, beside other policies
 //     cairn-benchmarks arena                  where the bytes of pages stand
@@ -35,6 +36,8 @@ struct Main {
             }
         case "scale":
             try ScaleBenchmark().run()
+        case "held":
+            try HeldBenchmark().run()
         case "tree":
             try TreeBenchmark().run()
         case "cache":
@@ -61,7 +64,8 @@ struct Main {
     private static func usage() -> Never {
         complain(
             "usage: cairn-benchmarks library [DIRECTORY] | scale | tree | cache [DIRECTORY]"
-                + " | eviction | arena | device FILE | storage FILE | cache-alone pool|mutex | profile CALL COUNT"
+                + " | held | eviction | arena | device FILE | storage FILE"
+                + " | cache-alone pool|mutex | profile CALL COUNT"
         )
         exit(2)
     }

@@ -54,22 +54,25 @@ func timeInTurns(rounds: Int = 9, _ bodies: [(Int) -> Void]) -> [Timing] {
 /// Runs bodies on a thread each, all at once; gives the nanoseconds until the last has ended.
 func timeThreads(_ bodies: [@Sendable () -> Void]) -> UInt64 {
     let start = cairn_clock_monotonic()
-    let threads = bodies.map { body in
-        var thread = pthread_t()
-        let box = Unmanaged.passRetained(ThreadBody(body))
-        pthread_create(
-            &thread, nil,
-            { argument in
-                guard let argument else { return nil }
-                Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body()
-                return nil
-            }, box.toOpaque())
-        return thread
-    }
+    let threads = bodies.map(startThread)
     for thread in threads {
         pthread_join(thread, nil)
     }
     return cairn_clock_monotonic() - start
+}
+
+/// Runs a body on a thread of its own; whoever starts it joins it.
+func startThread(_ body: @escaping @Sendable () -> Void) -> pthread_t {
+    var thread = pthread_t()
+    let box = Unmanaged.passRetained(ThreadBody(body))
+    pthread_create(
+        &thread, nil,
+        { argument in
+            guard let argument else { return nil }
+            Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body()
+            return nil
+        }, box.toOpaque())
+    return thread
 }
 
 private final class ThreadBody {
