@@ -132,7 +132,10 @@ public final class DiskGround: @unchecked Sendable {
                     account: account, work: { body in DispatchQueue.global().async { body() } },
                     executor: executor, closed: {}, report: { self.report($0) }),
                 hashBits: hashBits)
+            // Bytes that the log has are written into files, which a tree gives.
+            let recovering = DiskFileSystem(store, time: time)
             try await volume.start(owner: store)
+            withExtendedLifetime(recovering) {}
             return store
         }
     }

@@ -106,6 +106,11 @@ extension Session {
         }
     }
 
+    public func fsync(_ inode: Inode, dataOnly: Bool = false) throws(Errno) {
+        var point = SyncPoint()
+        try blocking { () throws(Pause) in try inode.sync(dataOnly: dataOnly, &point) }
+    }
+
     public func statistics() throws(Errno) -> FileSystemStatistics {
         try blocking { () throws(Pause) in try tree.statistics() }
     }

@@ -44,7 +44,7 @@ struct RealImage {
             let file = try s.file("/d1/synced\(index)")
             try s.write(file, RealImage.text(700 + index * 30_000))
             try s.rename("/d2/n\(index)", "/d1/moved\(index)")
-            try blocking { () throws(Pause) in try file.sync(dataOnly: false) }
+            try s.fsync(file)
         }
         device = try live.copy()
         removed.drop()

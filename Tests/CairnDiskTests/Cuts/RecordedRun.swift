@@ -147,7 +147,7 @@ final class RecordedRun {
 
     /// On a device that is changed.
     convenience init(
-        _ device: MemoryDevice, _ options: DiskOptions, seed: UInt64, holds: Bool
+        _ device: any BlockDevice, _ options: DiskOptions, seed: UInt64, holds: Bool
     ) throws {
         let stepper = Stepper(seed: seed)
         let recorder = RecordingDevice(holds ? HeldDevice(device, stepper) : device)
@@ -204,9 +204,18 @@ final class RecordedRun {
 
     /// Opens a file, which is made or cut to nothing if the flags say so.
     func open(_ path: String, _ flags: OpenFlags) throws -> Descriptor {
-        let descriptor = try call {
-            process.submitOpen(
-                Path(path), flags, permissions: Permissions(rawValue: 0o644), completion: $0)
+        let descriptor: Descriptor
+        do {
+            descriptor = try call {
+                process.submitOpen(
+                    Path(path), flags, permissions: Permissions(rawValue: 0o644), completion: $0)
+            }
+        } catch {
+            // It was made, and could not be synced; or it was not made.
+            if flags.contains([.create, .dataSync]), tree[path] == nil {
+                note(.make(path, .regular, permissions: 0o644, content: []))
+            }
+            throw error
         }
         if tree[path] == nil {
             note(.make(path, .regular, permissions: 0o644, content: []))
@@ -243,6 +252,12 @@ final class RecordedRun {
             } catch let error as Errno where error == .ENOSPC {
                 if done == 0 { throw Errno.ENOSPC }
                 return done
+            } catch {
+                // It was written, and could not be synced; or it was not written.
+                if isSynchronous {
+                    note(.write(path, offset: offset + done, Array(bytes[done...])))
+                }
+                throw error
             }
         }
         return done
@@ -278,7 +293,8 @@ final class RecordedRun {
 
     func sync() throws {
         try call { process.submitSync(completion: $0) }
-        noteSync()
+        // As sync(2), it tells nobody of errors.
+        if mount.reports.all.isEmpty { noteSync() }
     }
 
     func remove(_ path: String) throws {
