@@ -153,7 +153,7 @@ struct Stubbornness: Sendable {
             failures = 0
             return
         }
-        failures += 1
-        if failures >= 2 { skips = min(1 << (failures - 2), 64) * 2 }
+        failures = min(failures + 1, 8)
+        if failures >= 2 { skips = 2 << (failures - 2) }
     }
 }

@@ -48,6 +48,22 @@ import Testing
         return isSound ? Array(whole[32..<32 + count]) : nil
     }
 
+    // D7: a file of any length that does not shrink is tried now and then, to its end.
+    @Test func stubbornDataIsTriedNowAndThen() {
+        var stubbornness = Stubbornness()
+        var tried: [Int] = []
+        for record in 0..<100_000 where stubbornness.admits() {
+            stubbornness.note(shrank: false)
+            tried.append(record)
+        }
+        #expect(tried.prefix(4) == [0, 1, 4, 9])
+        #expect(tried.count > 700 && tried.count < 800)
+        while !stubbornness.admits() {}
+        stubbornness.note(shrank: true)
+        let admits = stubbornness.admits()
+        #expect(admits)
+    }
+
     @Test("What was compressed is unpacked as it was", arguments: settings)
     func roundTrip(_ setting: CompressionSetting) throws {  // D7
         var random = SeededRandom(seed: 7)
