@@ -35,8 +35,8 @@ extension Space {
             open = GroupSpace()
             openNodes = 0
             closingNodes =
-                nodes + min(spaceNodes, 2 * (closed.used.count + closed.freed.count) + 4)
-                + 6
+                nodes
+                + spaceDemand(runs: closed.used.count + closed.freed.count, nodes: nodes)
             deferredBlocks += closed.freedBlocks
             return closed
         }

@@ -105,15 +105,18 @@ final class Space: @unchecked Sendable {
 
     // MARK: Promises
 
-    /// Nodes that the space tree will need for so many runs more.
-    private func spaceDemand(moreRuns: Int) -> Int {
-        let runs = open.used.count + open.freed.count + moreRuns
-        return min(spaceNodes, 2 * runs + 4) + runs / 16 + 6
+    /// Nodes that the space tree will need for a commit with so many runs of data and nodes: each node that
+    /// is written leaves one place and takes another, which changes free space in two places.
+    func spaceDemand(runs: Int, nodes: Int) -> Int {
+        let changes = runs + 2 * nodes
+        return min(spaceNodes, 2 * changes + 4) + changes / 16 + 6
     }
 
-    /// Places that commits need for what is changed already and for what is promised.
-    private func demand(moreRuns: Int) -> Int {
-        openNodes + closingNodes + promised.nodes + spaceDemand(moreRuns: moreRuns)
+    /// Places that commits need for what is changed already, for what is promised, and for so much more.
+    private func demand(moreRuns: Int, moreNodes: Int) -> Int {
+        let nodes = openNodes + promised.nodes + moreNodes
+        let runs = open.used.count + open.freed.count + moreRuns
+        return nodes + closingNodes + spaceDemand(runs: runs, nodes: nodes)
     }
 
     /// Promises room, if it is there.
@@ -122,7 +125,7 @@ final class Space: @unchecked Sendable {
         defer { lock.unlock() }
         let size = Int(geometry.nodeBlocks)
         let kept = mayUseReserve ? 0 : reservePlaces
-        let places = kept + demand(moreRuns: promise.blocks > 0 ? 2 : 0) + promise.nodes
+        let places = kept + demand(moreRuns: promise.blocks > 0 ? 2 : 0, moreNodes: promise.nodes)
         let needed = promise.blocks + promised.blocks + places * size
         if needed <= availableBlocks, promise.nodes == 0 || places <= availablePlaces {
             promised.blocks += promise.blocks
@@ -148,7 +151,7 @@ final class Space: @unchecked Sendable {
         lock.lock()
         defer { lock.unlock() }
         let kept = mayUseReserve ? 0 : reservePlaces
-        if kept + demand(moreRuns: runs) + nodes <= availablePlaces { return .granted }
+        if kept + demand(moreRuns: runs, moreNodes: nodes) <= availablePlaces { return .granted }
         return isCommitWorthwhile ? .afterCommit : .never
     }
 
@@ -187,7 +190,7 @@ final class Space: @unchecked Sendable {
         lock.withLock {
             let free = availableBlocks + deferredBlocks + open.freedBlocks
             let size = Int(geometry.nodeBlocks)
-            let kept = (reservePlaces + demand(moreRuns: 0)) * size + promised.blocks
+            let kept = (reservePlaces + demand(moreRuns: 0, moreNodes: 0)) * size + promised.blocks
             return SpaceFigures(
                 total: geometry.endBlock.rawValue - geometry.firstBlock.rawValue,
                 free: UInt64(free), available: UInt64(max(0, free - kept)), data: dataBlocks,

@@ -10,6 +10,8 @@ import CairnVFS
 extension ChangeDraft {
     /// The most extents that one change takes away. What has more goes in several changes.
     static var extentLimit: Int { 256 }
+    /// Records of extended attributes that one change takes away with their node.
+    static var attributeLimit: Int { 32 }
 
     // MARK: Sizes
 
@@ -196,26 +198,26 @@ extension ChangeDraft {
             extents = try store.extents(
                 of: number, in: 0..<DataLayout.endOfFiles, atMost: ChangeDraft.extentLimit + 1)
         }
-        guard extents.count <= ChangeDraft.extentLimit else {
+        let attributes =
+            nodes[index].state.attributesMayExist
+            ? try store.attributeKeys(of: number, atLeast: ChangeDraft.attributeLimit) : []
+        guard extents.count <= ChangeDraft.extentLimit,
+            attributes.count < ChangeDraft.attributeLimit
+        else {
             withState(of: index) { $0.isOrphan = true }
             nodes[index].attributes.linkCount = 0
             nodes[index].isEmptiedLater = true
             return
         }
         _ = batch.vacate(0..<DataLayout.endOfFiles, of: number, extents, store.layout)
-        if nodes[index].state.attributesMayExist { try removeAttributes(of: number) }
+        remove(attributes, of: number)
         remove(.inode, of: number)
         withState(of: index) { $0.isOrphan = false }
         nodes[index].isFreed = true
     }
 
-    mutating func removeAttributes(of inode: UInt64) throws(Pause) {
-        var keys: [(number: UInt64, tail: [UInt8])] = []
-        try store.scan(.attribute, of: inode) { key, _ in
-            keys.append((key.number, Array(key.tail)))
-            return true
-        }
-        for key in keys {
+    mutating func remove(_ attributes: [DiskStore.AttributeKey], of inode: UInt64) {
+        for key in attributes {
             key.tail.withUnsafeBytes { remove(.attribute, of: inode, key.number, $0) }
         }
     }

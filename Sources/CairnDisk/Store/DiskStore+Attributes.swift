@@ -65,6 +65,24 @@ extension DiskStore {
         return size
     }
 
+    /// The key of a record of an attribute.
+    struct AttributeKey {
+        var number: UInt64
+        var tail: [UInt8]
+    }
+
+    /// Keys of whole attributes from the first on: fewer than so many if these are all, at least so many
+    /// if there may be more.
+    func attributeKeys(of inode: UInt64, atLeast limit: Int) throws(Pause) -> [AttributeKey] {
+        var keys: [AttributeKey] = []
+        try scan(.attribute, of: inode) { key, _ throws(RecordDamage) in
+            if keys.count >= limit, try AttributeRecord.tail(key.tail) == .first { return false }
+            keys.append(AttributeKey(number: key.number, tail: Array(key.tail)))
+            return true
+        }
+        return keys
+    }
+
     /// How many pieces an attribute has beside its first record; nil: there is no such attribute.
     func attributePieces(_ name: Name, of node: TreeNode) throws(Pause) -> Int? {
         guard DiskStore.node(node).state.attributesMayExist else { return nil }

@@ -1,9 +1,10 @@
-// Emptier: takes away what is too much for one change: the data of large files that ceased to be, and
-// what was cut off of large files.
+// Emptier: takes away what is too much for one change: the data of large files and the attributes of nodes
+// that ceased to be, and what was cut off of large files.
 //
 // Each such inode is recorded as an orphan (docs/format.md §5.5) by the change that begins it, so
-// after a crash the next mount goes on. A step removes a bounded number of extents from the end;
-// the last step removes the inode, or only the orphan's record where the file has names still.
+// after a crash the next mount goes on. A step removes a bounded number of extents from the end, then of
+// whole attributes; the last step removes the inode, or only the orphan's record where the file has
+// names still.
 //
 // Threading: any thread. One task works, while there is work. `lock` guards the fields.
 
@@ -191,10 +192,15 @@ final class Emptier: @unchecked Sendable {
         let vacated = draft.batch.vacate(
             start..<DataLayout.endOfFiles, of: inode, extents, store.layout)
         record.blocks -= min(record.blocks, vacated.blocks)
-        let isDone = extents.count < ChangeDraft.extentLimit
+        var isDone = extents.count < ChangeDraft.extentLimit
+        if isDone, record.links == 0, record.flags.contains(.hasAttributes) {
+            let limit = ChangeDraft.attributeLimit
+            let attributes = try store.attributeKeys(of: inode, atLeast: limit)
+            draft.remove(attributes, of: inode)
+            isDone = attributes.count < limit
+        }
         if isDone { draft.remove(.orphan, of: 0, inode) }
         if isDone, record.links == 0 {
-            if record.flags.contains(.hasAttributes) { try draft.removeAttributes(of: inode) }
             draft.remove(.inode, of: inode)
         } else {
             draft.put(.inode, of: inode, 0, record.encoded)

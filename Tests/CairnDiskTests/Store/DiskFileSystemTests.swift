@@ -220,7 +220,7 @@ import Testing
         var options = DiskGround.smallOptions
         options.compression = CompressionSetting(method: method)
         // Writers that are slowed down would wait for the clock, which stands.
-        options.cacheBytes = 64 << 20
+        options.cacheBytes = 256 << 20
         let ground = DiskGround(device)
         let store = try ground.store(options)
         let s = try Session(store: store, time: ground.time)

@@ -14,7 +14,7 @@ import Testing
     @Test func aHeldFileCanBeRemovedFromAFullFilesystem() throws {
         let device = try DiskGround.formatted(size: 12 << 20)
         var options = DiskGround.smallOptions
-        options.cacheBytes = 64 << 20
+        options.cacheBytes = 256 << 20
         let ground = DiskGround(device)
         let store = try ground.store(options)
         let s = try Session(store: store, time: ground.time)
@@ -48,6 +48,64 @@ import Testing
             try store.commit()
         }
         #expect(try s.statistics().freeBlocks >= before)
+        try s.close()
+        #expect(ground.reports == [])
+        try VolumeGround.expectSound(device)
+    }
+
+    /// Fills with what stands in the tree alone, and scatters: each removal changes nodes all over it, and a
+    /// commit finds places for all of them.
+    @Test func manyNamesCanBeRemovedFromAFullFilesystem() throws {
+        let device = try DiskGround.formatted(size: 8 << 20, nodeSize: 4096)
+        let ground = DiskGround(device)
+        let store = try ground.store()
+        let s = try Session(store: store, time: ground.time)
+        let before = try s.statistics().freeBlocks
+        let target = String(repeating: "t", count: 1000)
+        let padding = String(repeating: "0", count: 180)
+        var made: [String] = []
+        #expect(throws: Errno.ENOSPC) {
+            while true {
+                let path = "/\(padding)\(made.count)"
+                try s.make(.symbolicLink, path, target: target)
+                made.append(path)
+            }
+        }
+        #expect(made.count > 1000)
+        var random = SeededRandom(seed: 5)
+        made.shuffle(using: &random)
+        for path in made { try s.unlink(path) }
+        try store.commit()
+        #expect(try s.statistics().freeBlocks == before)
+        try s.close()
+        #expect(ground.reports == [])
+        try VolumeGround.expectSound(device)
+    }
+
+    /// What one node's attributes take is more than a change finds room for on a full filesystem.
+    @Test func aNodeWithManyAttributesGoesFromAFullFilesystem() throws {
+        let device = try DiskGround.formatted(size: 16 << 20, nodeSize: 4096)
+        let ground = DiskGround(device)
+        let store = try ground.store()
+        let s = try Session(store: store, time: ground.time)
+        let before = try s.statistics().freeBlocks
+        let value = [UInt8](repeating: 9, count: 60_000)
+        var made: [String] = []
+        #expect(throws: Errno.ENOSPC) {
+            while true {
+                let path = "/f\(made.count)"
+                let file = try s.file(path)
+                made.append(path)
+                for index in 0..<10 { try s.setAttribute(file, "user.\(index)", value) }
+            }
+        }
+        #expect(made.count > 5)
+        for path in made { try s.unlink(path) }
+        for _ in 0..<200 where try s.statistics().freeBlocks < before {
+            ground.time.advance(nanoseconds: 1_000_000_000)
+            try store.commit()
+        }
+        #expect(try s.statistics().freeBlocks == before)
         try s.close()
         #expect(ground.reports == [])
         try VolumeGround.expectSound(device)
