@@ -141,11 +141,11 @@ extension MountTests {
                     _ = names(mounted("part"))
                     try mounted.namespace.unmount(part)
                 }
-                for _ in 0..<400 where gone.contains(where: { $0.fileSystem != nil }) {
-                    Epoch.flush()
-                    usleep(5000)
-                }
-                #expect(gone.count { $0.fileSystem != nil } == 0)
+                #expect(
+                    eventually {
+                        Epoch.flush()
+                        return gone.allSatisfy { $0.fileSystem == nil }
+                    })
             }
         }
 

@@ -282,7 +282,7 @@ func onFreshTree(
 
 /// Waits until something that happens in the background has happened.
 func eventually(_ condition: () -> Bool) throws {
-    for _ in 0..<5000 {
+    for _ in 0..<20_000 {
         if condition() { return }
         usleep(1000)
     }

@@ -61,9 +61,9 @@ func names(_ path: String) -> [String]? {
     return found.sorted()
 }
 
-/// Whether the condition comes true within two seconds: for what the kernel does by and by.
+/// Whether the condition comes true within twenty seconds: for what the kernel does by and by.
 func eventually(_ condition: () -> Bool) -> Bool {
-    for _ in 0..<400 {
+    for _ in 0..<4000 {
         if condition() { return true }
         usleep(5000)
     }
