@@ -1,7 +1,6 @@
 // What the kernel keeps stays true: it is told of changes by other doors, and asks nothing that
-// it was told. Filesystems that are held still hold nobody else (V3), and waits can be broken.
+// it was told. Filesystems that are held still hold nobody else (V3).
 
-import CTestCalls
 import CairnBase
 import CairnFUSE
 import CairnTestPace
@@ -161,31 +160,6 @@ extension MountTests {
                 #expect(done.value == count)
                 #expect(eventually { mounted.mount.statistics.waiting == 0 })
                 #expect(contents(mounted("slow/7")) == Array("12".utf8))
-            }
-        }
-
-        @Test(arguments: transports)
-        func aSignalBreaksAWait(over transport: FUSEMountOptions.Transport) async throws {
-            let slow = ScratchFileSystem()
-            try await withMount(over: transport, slow) { mounted in
-                cairn_test_catch_signal()
-                #expect(put(mounted("f"), "12345"))
-                slow.holdBack()
-                defer { slow.letGo() }
-                let code = Counter()
-                let path = mounted("f")
-                let caller = SharedThreadID()
-                let thread = OwnThread {
-                    caller.set(pthread_self())
-                    if truncate(path, 2) == -1 { code.add(Int(errno)) }
-                }
-                #expect(eventually { mounted.mount.statistics.waiting == 1 })
-                _ = caller.value.map { pthread_kill($0, SIGUSR1) }
-                thread.join()
-                #expect(code.value == Int(EINTR))
-                #expect(eventually { mounted.mount.statistics.waiting == 0 })
-                slow.letGo()
-                #expect(status(mounted("f")).map { $0.st_size } == 5)
             }
         }
 

@@ -1,8 +1,8 @@
 // Requests that wait: for a block, a lock, a commit. They hold no thread (requirement V3).
 //
 // A parked request keeps its message, its reply buffer and what it has waited for. The thread
-// that finishes the wait runs the request again and answers it. An interrupt cancels the wait;
-// one that comes before its request is parked is remembered for a while.
+// that finishes the wait runs the request again and answers it. An interrupt may cancel the wait
+// (SignalledRequests); one that comes before its request is parked is remembered for a while.
 //
 // Threading: `lock` guards the table; never held over a call out.
 
@@ -48,11 +48,15 @@ final class ParkedRequest: @unchecked Sendable {
         on wait: Wait, started: UInt64
     ) {
         let parked = ParkedRequest(session, holder, progress, started: started)
-        if session.parked.add(parked, holder.request.unique) {
-            parked.isCancelled = true
-        }
+        let isInterrupted = session.parked.add(parked, holder.request.unique)
         parked.pause(on: wait)
+        if isInterrupted { session.parked.interrupt(holder.request.unique) }
     }
+
+    /// Waits for what somebody else does with a lock.
+    var waitsForOthers: Bool { holder.request.opcode == .setLockWaiting }
+
+    var caller: UInt32 { holder.request.process }
 
     private func pause(on wait: Wait) {
         if wait.beginsStep { waits = [] }
@@ -124,6 +128,7 @@ final class ParkedRequests: @unchecked Sendable {
     private var oldestEarly = 0
     private static let earlyLimit = 64
     private var whenEmpty: (() -> Void)?
+    private let signalled = SignalledRequests()
 
     /// True if an interrupt of it has come before.
     func add(_ request: ParkedRequest, _ unique: UInt64) -> Bool {
@@ -136,6 +141,7 @@ final class ParkedRequests: @unchecked Sendable {
     func remove(_ unique: UInt64) {
         let emptied: (() -> Void)? = lock.withLock {
             table[unique] = nil
+            signalled.remove(unique)
             guard table.isEmpty else { return nil }
             defer { whenEmpty = nil }
             return whenEmpty
@@ -143,9 +149,14 @@ final class ParkedRequests: @unchecked Sendable {
         emptied?()
     }
 
+    /// The caller of a request got a signal.
     func interrupt(_ unique: UInt64) {
         let request: ParkedRequest? = lock.withLock {
-            if let request = table[unique] { return request }
+            if let request = table[unique] {
+                if request.waitsForOthers { return request }
+                signalled.add(request, unique)
+                return nil
+            }
             if early.count < Self.earlyLimit {
                 early.append(unique)
             } else {
@@ -165,7 +176,7 @@ final class ParkedRequests: @unchecked Sendable {
         }
     }
 
-    /// Cancels all, and returns when each is answered.
+    /// Cancels all, and returns when each is answered. No other may come.
     func cancelAllAndWait() {
         let gate = SharedGate()
         let all: [ParkedRequest] = lock.withLock {
@@ -180,6 +191,7 @@ final class ParkedRequests: @unchecked Sendable {
             request.cancel()
         }
         gate.wait()
+        signalled.stop()
     }
 }
 
