@@ -3,6 +3,7 @@
 
 import CairnBase
 import CairnIO
+import CairnTestPace
 import CairnTestSupport
 import Testing
 
@@ -41,7 +42,7 @@ import Testing
             (96 * 4096)..<((96 + Int(summary.mainNodes)) * 4096),
             (1024 * 4096)..<((1024 + Int(summary.spaceNodes)) * 4096),
         ]
-        for _ in 0..<400 {
+        for _ in 0..<rounds(400) {
             let range = places[Int(random.next() % 3)]
             let offset = range.lowerBound + Int(random.next() % UInt64(range.count))
             let bit = UInt8(1) << UInt8(random.next() % 8)

@@ -1,6 +1,7 @@
 // Records of data, compressed and unpacked: nothing is lost, stubborn data is left alone, and damaged
 // bytes never get beyond their room (requirements D7, T4).
 
+import CairnTestPace
 import CairnTestSupport
 import Testing
 
@@ -92,7 +93,7 @@ import Testing
         var random = SeededRandom(seed: seed)
         let bytes = sample(16384, &random)
         let packed = try #require(compressed(bytes, setting, room: 12288), "seed \(seed)")
-        for _ in 0..<2000 {
+        for _ in 0..<rounds(2000) {
             var wrong = packed
             for _ in 0...random.number(below: 4) {
                 wrong[random.number(below: wrong.count)] = UInt8(truncatingIfNeeded: random.next())

@@ -1,5 +1,6 @@
 // Entries and records of the log (docs/format.md §8).
 
+import CairnTestPace
 import CairnTestSupport
 import Testing
 
@@ -62,7 +63,7 @@ import Testing
     @Test func recordsOfAnyBytesAreRefusedOrWithinTheirBounds() throws {
         let geometry = try SpaceRecordTests.geometry()
         var random = SeededRandom(seed: 3)
-        for _ in 0..<10_000 {
+        for _ in 0..<rounds(10_000) {
             var bytes = [UInt8](repeating: 0, count: 8 * (1 + random.number(below: 12)))
             for index in bytes.indices where random.oneIn(6) {
                 bytes[index] = UInt8(

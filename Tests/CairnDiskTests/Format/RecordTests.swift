@@ -2,6 +2,7 @@
 // record within the limits or damage, never a crash (requirements D12, T4).
 
 import CairnBase
+import CairnTestPace
 import CairnTestSupport
 import CairnVFS
 import Testing
@@ -159,7 +160,7 @@ private let limits = ExtentRecord.Limits(blockSize: 4096, totalBlocks: 100_000)
                 birth: TransactionGroup(rawValue: 9), hasChecksums: true
             ).encoded([1], blockSize: 4096),
         ]
-        for _ in 0..<20_000 {
+        for _ in 0..<rounds(20_000) {
             var bytes = samples[random.number(below: samples.count)]
             for _ in 0...random.number(below: 4) {
                 switch random.number(below: 8) {

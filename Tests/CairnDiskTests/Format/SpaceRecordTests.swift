@@ -1,5 +1,6 @@
 // The items of the space tree and the arithmetic of regions (docs/format.md §2, §6).
 
+import CairnTestPace
 import CairnTestSupport
 import Testing
 
@@ -38,7 +39,7 @@ import Testing
     @Test func regionsOfAnyBytesAreRefusedOrUsable() throws {
         let geometry = try SpaceRecordTests.geometry()
         var random = SeededRandom(seed: 11)
-        for _ in 0..<20_000 {
+        for _ in 0..<rounds(20_000) {
             let bytes = [UInt8](recordOf: 16) { bytes in
                 for index in 0..<16 where random.oneIn(3) {
                     bytes[index] = UInt8(truncatingIfNeeded: random.next())

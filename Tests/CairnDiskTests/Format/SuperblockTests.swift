@@ -1,6 +1,7 @@
 // Superblocks: their bytes as docs/format.md §3 has them, and which one counts.
 
 import CairnBase
+import CairnTestPace
 import CairnTestSupport
 import Testing
 
@@ -81,7 +82,7 @@ import Testing
     func fieldsOfAnyValueAreRefusedOrUsable(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         let good = SuperblockTests.slot(try SuperblockTests.example(), 7)
-        for _ in 0..<5_000 {
+        for _ in 0..<rounds(5_000) {
             var bytes = good
             let edits = 1 + random.number(below: 3)
             for _ in 0..<edits {

@@ -1,5 +1,6 @@
 import CairnBase
 import CairnIO
+import CairnTestPace
 import CairnTestSupport
 import Testing
 
@@ -117,7 +118,7 @@ struct TreeDamageTests {
         let all = try addresses(ground)
         let root = try #require(ground.durableRoot)
         var refused = 0
-        for seed in 0..<200 as Range<UInt64> {
+        for seed in 0..<UInt64(rounds(200)) {
             var mutant = try TreeMutant(
                 ground.memory.copy(), ground.geometry, root, seed: seed, nodes: all)
             mutant.mutate()

@@ -1,6 +1,7 @@
 import CairnBase
 import CairnDisk
 import CairnIO
+import CairnTestPace
 import CairnTestSupport
 import Glibc
 import Testing
@@ -50,7 +51,7 @@ struct TreePropertyTests {
             cacheNodes: world.cacheNodes,
             wrapping: { world.isLate ? LateDevice($0) as any BlockDevice : $0 })
         var play = TreePlay(ground, world, seed: seed)
-        for number in 0..<world.operations * factor {
+        for number in 0..<rounds(world.operations * factor) {
             do {
                 try play.step(number)
             } catch {
