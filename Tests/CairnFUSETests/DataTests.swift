@@ -5,6 +5,7 @@ import CairnBase
 import CairnFUSE
 import CairnVFS
 import Glibc
+import Synchronization
 import Testing
 
 /// A transport, and whether OPEN is answered.
@@ -52,6 +53,75 @@ extension MountTests {
                 let again = open(mounted("sparse"), O_RDONLY)
                 #expect(pread(again, &past, 8, 9_000_000) == 0)
                 close(again)
+            }
+        }
+
+        // Who creates a file to write it writes past the kernel's cache (Session+Data.swift).
+        @Test(arguments: DataCase.all)
+        func whatIsReadWhileItIsWrittenIsNew(_ one: DataCase) async throws {
+            try await withMount(over: one.transport, options: one.options) { mounted in
+                let path = mounted("log")
+                let writer = open(path, O_CREAT | O_WRONLY, 0o600)
+                let bytes = [UInt8](repeating: 0, count: 10_000)
+                #expect(write(writer, bytes, bytes.count) == bytes.count)
+                let isOver = Atomic<Bool>(false)
+                let reading = OwnThread {
+                    let reader = open(path, O_RDONLY)
+                    var byte: UInt8 = 0
+                    while !isOver.load(ordering: .acquiring) {
+                        pread(reader, &byte, 1, 5000)
+                    }
+                    close(reader)
+                }
+                let reader = open(path, O_RDONLY)
+                for round in 1...300 {
+                    let new = [UInt8](repeating: UInt8(truncatingIfNeeded: round), count: 5000)
+                    #expect(pwrite(writer, new, 5000, 4500) == 5000)
+                    var found = [UInt8](repeating: 0, count: 5000)
+                    #expect(pread(reader, &found, 5000, 4500) == 5000)
+                    #expect(found == new)
+                }
+                isOver.store(true, ordering: .releasing)
+                reading.join()
+                close(reader)
+                close(writer)
+                #expect(contents(path)?.count == 10_000)
+            }
+        }
+
+        @Test(arguments: DataCase.all)
+        func writingTakesFileCapabilitiesAway(_ one: DataCase) async throws {
+            try await withMount(over: one.transport, options: one.options) { mounted in
+                let path = mounted("program")
+                let writer = open(path, O_CREAT | O_WRONLY, 0o755)
+                // struct vfs_ns_cap_data, revision 2: CAP_CHOWN.
+                let capabilities: [UInt8] =
+                    [0, 0, 0, 2, 1, 0, 0, 0] + [UInt8](repeating: 0, count: 12)
+                let name = "security.capability"
+                try #require(
+                    cairn_test_set_attribute(path, name, capabilities, capabilities.count, 0) == 0)
+                #expect(cairn_test_get_attribute(path, name, nil, 0) == capabilities.count)
+                #expect(write(writer, "x", 1) == 1)
+                #expect(cairn_test_get_attribute(path, name, nil, 0) == -Int64(ENODATA))
+                #expect(write(writer, "y", 1) == 1)
+                close(writer)
+                #expect(contents(path) == Array("xy".utf8))
+            }
+        }
+
+        // An archive's files start anywhere in tar's buffer, and end anywhere.
+        @Test(arguments: transports)
+        func oneWriteIsOneRequest(over transport: FUSEMountOptions.Transport) async throws {
+            try await withMount(over: transport) { mounted in
+                let bytes = (0..<300_001).map { UInt8(truncatingIfNeeded: $0 >> 2) }
+                let file = open(mounted("f"), O_CREAT | O_WRONLY, 0o600)
+                #expect(write(file, bytes, 3000) == 3000)
+                let before = mounted.settledRequestCount
+                let rest = Array(bytes[3000...])
+                #expect(write(file, rest, rest.count) == rest.count)
+                #expect(mounted.settledRequestCount == before + 1)
+                close(file)
+                #expect(contents(mounted("f")) == bytes)
             }
         }
 

@@ -109,6 +109,7 @@ enum WireFlag {
 /// open(2) flags as they travel in requests.
 enum OpenFlag {
     static let accessMask: UInt32 = 0o3
+    static let writeOnly: UInt32 = 0o1
     /// __FMODE_EXEC: the file is opened to be run.
     static let execute: UInt32 = 0o40
     static let create: UInt32 = 0o100

@@ -13,6 +13,8 @@ private struct Slot: ~Copyable {
     /// Set before `nodeID`; may become another mount of the same filesystem. Each that it has been
     /// is retained while `nodeID` stands.
     let mountBits = Atomic<UInt>(0)
+    /// `NodeMarks`.
+    let marks = Atomic<UInt8>(0)
 
     @inline(__always)
     var mount: Unmanaged<Mount>? {
@@ -108,6 +110,28 @@ final class NodeShard: @unchecked Sendable {
         return Location(mount: mount.takeUnretainedValue(), inode: inode.takeUnretainedValue())
     }
 
+    // MARK: Marks
+
+    @inline(__always)
+    func mark(_ slot: Int, _ mark: NodeMarks) {
+        guard let node = address(slot),
+            node.pointee.marks.load(ordering: .relaxed) & mark.rawValue == 0
+        else { return }
+        node.pointee.marks.bitwiseOr(mark.rawValue, ordering: .relaxed)
+    }
+
+    func isMarked(_ slot: Int, _ mark: NodeMarks) -> Bool {
+        guard let node = address(slot) else { return false }
+        return node.pointee.marks.load(ordering: .relaxed) & mark.rawValue != 0
+    }
+
+    func unmark(_ slot: Int, _ mark: NodeMarks) {
+        guard let node = address(slot) else { return }
+        node.pointee.marks.bitwiseAnd(~mark.rawValue, ordering: .relaxed)
+    }
+
+    // MARK: References
+
     func retained(_ slot: Int, _ nodeID: UInt64) -> Inode? {
         lock.withLock { place(slot, nodeID)?.inode }
     }
@@ -133,8 +157,6 @@ final class NodeShard: @unchecked Sendable {
         ledgers.append(Ledger())
         return slot
     }
-
-    // MARK: References
 
     func reference(
         _ place: Location, hash: UInt64, number: (Int, UInt64) -> NodeTable.Reference
@@ -163,6 +185,7 @@ final class NodeShard: @unchecked Sendable {
         }
         node.pointee.inode = Unmanaged.passRetained(inode)
         node.pointee.setMount(Unmanaged.passRetained(mount))
+        node.pointee.marks.store(0, ordering: .relaxed)
         ledgers[slot] = Ledger(
             inodeIdentity: inode.identity, mountKey: key, hash: hash, lookups: 1,
             uses: NodeTable.use(after: ledgers[slot].uses))

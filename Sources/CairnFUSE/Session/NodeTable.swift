@@ -22,6 +22,16 @@ import CairnBase
 import CairnVFS
 import Synchronization
 
+/// What is remembered of a node for who writes past the kernel's cache (Session+Data.swift).
+struct NodeMarks: OptionSet, Sendable {
+    var rawValue: UInt8
+
+    /// The kernel asked for data since its pages were last dropped.
+    static let wasRead = NodeMarks(rawValue: 1)
+    /// It may have file capabilities.
+    static let mayHaveCapabilities = NodeMarks(rawValue: 2)
+}
+
 final class NodeTable: @unchecked Sendable {
     // Sendable: immutable; shards guard themselves.
 
@@ -103,6 +113,22 @@ final class NodeTable: @unchecked Sendable {
     func mountIdentity(of nodeID: UInt64) -> UInt64 {
         if nodeID == Self.rootID { return root.mount.identity }
         return shards[shard(of: nodeID)].mountIdentity(slot(of: nodeID), nodeID)
+    }
+
+    /// The root has no marks: nobody creates it through the mount.
+    @inline(__always)
+    func mark(_ nodeID: UInt64, _ mark: NodeMarks) {
+        guard nodeID != Self.rootID else { return }
+        shards[shard(of: nodeID)].mark(slot(of: nodeID), mark)
+    }
+
+    func isMarked(_ nodeID: UInt64, _ mark: NodeMarks) -> Bool {
+        nodeID != Self.rootID && shards[shard(of: nodeID)].isMarked(slot(of: nodeID), mark)
+    }
+
+    func unmark(_ nodeID: UInt64, _ mark: NodeMarks) {
+        guard nodeID != Self.rootID else { return }
+        shards[shard(of: nodeID)].unmark(slot(of: nodeID), mark)
     }
 
     /// Whether a node was found through the mount, among others.

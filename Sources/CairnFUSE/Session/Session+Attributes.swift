@@ -94,6 +94,13 @@ extension Session {
         return Name(bytes)
     }
 
+    /// The kernel takes it from a file that is written, but for what is written past its cache.
+    static let fileCapabilities = permanentName("security.capability")
+
+    private static func permanentName(_ text: StaticString) -> Name {
+        Name(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
     func setExtendedAttribute(
         _ request: Request, _ worker: Worker, _ progress: inout Progress
     ) throws(Pause) -> Outcome {
@@ -106,6 +113,7 @@ extension Session {
             throw .failed(.EINVAL)
         }
         let caller = caller(request, worker)
+        if name == Self.fileCapabilities { nodes.mark(request.nodeID, .mayHaveCapabilities) }
         if progress.count == 0 {
             try vfs.setExtendedAttribute(
                 name, of: place.inode,

@@ -6,6 +6,12 @@
 // differ from open to open (procfs), OPEN is answered; only those get a handle, and direct I/O.
 // It is answered too where one mount is read-only or noexec and another is not: the kernel knows
 // one mount, so each open must ask which it is.
+//
+// Past the cache. Who creates a file to write it only (tar, cp, dd, a log) gets direct I/O: one write(2) is
+// then one request, whatever its size and place, with one copy fewer; through its page cache the kernel
+// splits it at each page that it does not have whole, and asks for file capabilities first. What the
+// kernel leaves to us there: capabilities go with a write, and pages that somebody else read in while we
+// wrote are dropped before we answer.
 
 import CairnBase
 import CairnVFS
@@ -22,9 +28,10 @@ extension Session {
         return try place.inode.open(writing: writing, by: caller.credentials)
     }
 
-    /// struct fuse_open_out.
+    /// struct fuse_open_out. `isNew`: the caller has just created the file.
     func putOpening(
-        _ opening: Opening?, _ place: Location, at offset: Int, in reply: ReplyBuffer
+        _ opening: Opening?, _ place: Location, isNew: Bool, openFlags: UInt32,
+        at offset: Int, in reply: ReplyBuffer
     ) {
         var flags: OpenReplyFlags = [.keepCache]
         if let opening, !opening.isSeekable { flags = [.directIO, .stream] }
@@ -35,7 +42,13 @@ extension Session {
         if !options.sharesLocks { flags.insert(.noFlush) }
         let errors = place.inode.writeErrors
         let needsHandle = opening != nil || options.sharesLocks || errors != nil
-        let handle = needsHandle ? openings.add(opening, errors) : 0
+        var handle = needsHandle ? openings.add(opening, errors) : 0
+        if isNew, openFlags & OpenFlag.accessMask == OpenFlag.writeOnly,
+            !negotiated.writebackCache, !flags.contains(.directIO)
+        {
+            flags.insert(.directIO)
+            handle |= OpeningTable.writesPastCache
+        }
         reply.put(handle, at: offset)
         reply.put(flags.rawValue, at: offset + 8)
         reply.put(UInt32(0), at: offset + 12)
@@ -65,7 +78,7 @@ extension Session {
             try vfs.setAttributes(of: place.inode, change, by: caller)
             progress.count = 1
         }
-        putOpening(opening, place, at: 0, in: reply)
+        putOpening(opening, place, isNew: false, openFlags: flags, at: 0, in: reply)
         return .reply(Wire.openReplySize)
     }
 
@@ -108,6 +121,7 @@ extension Session {
         if let opening = openings.find(request.arguments.u64(0)) {
             count = room.isEmpty ? 0 : max(try opening.read(into: room, at: offset), 0)
         } else {
+            nodes.mark(request.nodeID, .wasRead)
             // A short read tells the kernel that the file ends there, so only its end may be short.
             count = try inSteps(of: room.count, &progress.count) { (done) throws(Pause) in
                 try place.inode.read(
@@ -157,6 +171,9 @@ extension Session {
                 flags & WireFlag.writeFromCache == 0
             else { throw error }
         }
+        if arguments.u64(0) & OpeningTable.writesPastCache != 0 {
+            try settle(request, place, caller, &progress)
+        }
         if place.mount.flags.contains(.synchronous)
             || arguments.u32(32) & (OpenFlag.synchronous | OpenFlag.synchronousData) != 0
         {
@@ -169,6 +186,29 @@ extension Session {
         reply.put(UInt32(truncatingIfNeeded: progress.count), at: 0)
         reply.put(UInt32(0), at: 4)
         return .reply(8)
+    }
+
+    /// After a write past the kernel's cache: the marks say what else there is to do.
+    private func settle(
+        _ request: Request, _ place: Location, _ caller: Caller, _ progress: inout Progress
+    ) throws(Pause) {
+        let node = request.nodeID
+        if nodes.isMarked(node, .mayHaveCapabilities) {
+            do throws(Pause) {
+                try vfs.setExtendedAttribute(
+                    Self.fileCapabilities, of: place.inode, to: nil, by: caller)
+            } catch {
+                guard case .failed(.ENODATA) = error else { throw error }
+            }
+            nodes.unmark(node, .mayHaveCapabilities)
+        }
+        if !progress.pagesAreDropped, nodes.isMarked(node, .wasRead) {
+            progress.pagesAreDropped = true
+            nodes.unmark(node, .wasRead)
+            throw .wait(
+                notifier.dropPages(
+                    of: node, offset: request.arguments.u64(8), length: UInt64(progress.count)))
+        }
     }
 
     func allocate(_ request: Request, _ worker: Worker) throws(Pause) -> Outcome {
@@ -200,7 +240,7 @@ extension Session {
         let place = try place(request.nodeID)
         if negotiated.writebackCache, place.inode.kind == .regular, progress.count == 0 {
             progress.count = 1
-            throw .wait(notifier.collectData(of: request.nodeID))
+            throw .wait(notifier.dropPages(of: request.nodeID, offset: 0, length: 0))
         }
         let target: SeekTarget
         switch request.arguments.u32(16) {

@@ -153,7 +153,8 @@ extension Session {
             opening?.close()
             throw error
         }
-        putOpening(opening, place, at: Wire.entrySize, in: reply)
+        putOpening(
+            opening, place, isNew: true, openFlags: flags, at: Wire.entrySize, in: reply)
     }
 
     /// The new file is held for us until the node holds it, over all runs.

@@ -79,6 +79,8 @@ final class Session: @unchecked Sendable {
         var count = 0
         /// Of the file, or of the filesystem that is being synced.
         var point = SyncPoint()
+        /// The kernel was told to drop its pages of what was written.
+        var pagesAreDropped = false
     }
 
     // MARK: Dispatch

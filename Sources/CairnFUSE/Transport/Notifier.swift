@@ -57,8 +57,8 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     private var retryTime: UInt64 = 0
     private static let firstRetry: Int64 = 20_000_000
     private static let lastRetry: Int64 = 5_000_000_000
-    /// Nodes whose data the kernel shall send, and who waits for it.
-    private var collections: [(UInt64, Wait)] = []
+    /// Pages that the kernel shall drop, and who waits for it.
+    private var drops: [(Item, Wait)] = []
     private var isStopping = false
     private let wakeups = Atomic<UInt32>(0)
     private let sent = Atomic<UInt64>(0)
@@ -131,12 +131,14 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         }
     }
 
-    /// Makes the kernel send what it has gathered of a file's data (and drop its pages of it). The
-    /// wait finishes when all of it has come.
-    func collectData(of node: UInt64) -> Wait {
+    /// Makes the kernel drop its pages of a range of a file (length 0: to the end), and before that send
+    /// what it has gathered in them. The wait finishes when all of it has come.
+    func dropPages(of node: UInt64, offset: UInt64, length: UInt64) -> Wait {
         let wait = Wait()
         let isStopping = lock.withLock {
-            if !self.isStopping { collections.append((node, wait)) }
+            if !self.isStopping {
+                drops.append((.data(node, offset: offset, length: length), wait))
+            }
             return self.isStopping
         }
         if isStopping { wait.finish(.EIO) } else { wake() }
@@ -187,14 +189,14 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
                     queue = []
                     queued = []
                     overflowed = false
-                    collections = []
+                    drops = []
                     leaving += newlyLeaving
                     newlyLeaving = []
                 }
-                return (queue, overflowed, collections, isStopping)
+                return (queue, overflowed, drops, isStopping)
             }
-            for (node, wait) in wanted {
-                if !isOver { write(.data(node, offset: 0, length: 0)) }
+            for (item, wait) in wanted {
+                if !isOver { write(item) }
                 wait.finish(isOver ? .EIO : nil)
             }
             if isOver { return }
