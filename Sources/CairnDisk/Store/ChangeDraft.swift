@@ -131,6 +131,9 @@ struct ChangeDraft: ~Copyable {
         nodes[index].state.birth = group
         nodes[index].state.isInPlace =
             attributes.kind == .regular && !store.options.copiesOnWrite
+        if attributes.flags.contains(.compress) {
+            nodes[index].state.compression = store.options.compression.choiceForFlag
+        }
         if attributes.kind == .symbolicLink {
             nodes[index].state.recordedSize = UInt64(target.count)
         }
