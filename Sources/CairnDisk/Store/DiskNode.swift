@@ -35,6 +35,8 @@ struct NodeState: Sendable {
     var extentsMayExist = false
     /// There may be extents of reserved space.
     var reservationsMayExist = false
+    /// There may be compressed extents.
+    var packedMayExist = false
 }
 
 final class DiskNode: TreeNode, @unchecked Sendable {
@@ -173,6 +175,7 @@ extension NodeState {
             recordedSize = record.size
             extentsMayExist = true
             reservationsMayExist = record.blocks > 0
+            packedMayExist = record.blocks > 0
         }
     }
 }
