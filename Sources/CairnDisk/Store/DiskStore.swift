@@ -8,7 +8,7 @@
 // Threading: any thread. What belongs to one node is guarded by the node's lock, which the tree
 // holds around each call; what nodes share has locks of its own, taken after it:
 //
-//     TreeNode.lock ─▶ DirtyNodes.lock, FilePages, Volume
+//     TreeNode.lock ─▶ DirtyNodes.lock, AccessTimes.lock, FilePages, Volume
 //
 // The room's files: reading nodes here, names in +Names, extended attributes in +Attributes, changes
 // in +Change and ChangeDraft, data in ../Data, what concerns the whole in +Whole.
@@ -27,6 +27,7 @@ final class DiskStore: NodeStore, @unchecked Sendable {
     let layout: DataLayout
     let nameKey: NameKey
     let dirtyNodes = DirtyNodes()
+    let accessTimes: AccessTimes
     let counters = DataCounters()
     /// One placing at a time.
     let turn = TaskLock()
@@ -53,6 +54,7 @@ final class DiskStore: NodeStore, @unchecked Sendable {
         layout = DataLayout(volume.geometry)
         let key = volume.opened.nameKey
         nameKey = NameKey(first: key.first, second: key.second, hashBits: hashBits)
+        accessTimes = AccessTimes(limit: options.accessTimeLimit)
         emptier = Emptier(self)
         environment.account.onPressure { [weak self] in self?.placeUnderPressure() }
     }
