@@ -152,6 +152,10 @@ final class DiskStore: NodeStore, @unchecked Sendable {
         }
         // What has no links is gone; it waits for being freed only.
         guard let record = found, record.links > 0 else { throw .failed(.ESTALE) }
+        // Were it given out now, it would stand for two.
+        guard number < volume.nextInodeToGive else {
+            throw damaged(number, "its number was never given out")
+        }
         if number == InodeNumbers.root, record.kind != .directory {
             throw damaged(number, "the root is no directory")
         }

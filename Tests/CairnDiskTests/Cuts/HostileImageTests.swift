@@ -44,6 +44,38 @@ import Testing
         #expect(answered * 4 > Int(seed - first))
     }
 
+    // T4: no number stands for two files.
+    @Test func aNumberThatWasNeverGivenOutIsDamage() throws {
+        let device = try VolumeGround.format(size: 4 << 20, VolumeTests.options(4096, 4096))
+        let run = try RecordedRun(device, DiskOptions(), seed: 1, holds: false)
+        for name in ["/a", "/b", "/c"] { try run.makeDirectory(name) }
+        try run.unmount()
+        try ImageSurgeon(device, seed: 1).forgetNumbers()
+
+        let mount = try SteppedMount(device, DiskOptions(), Stepper(seed: 1))
+        let root = mount.fileSystem.root
+        func find(_ name: FileName) throws -> Inode? {
+            try mount.attempt { () throws(Pause) in
+                try name.withName { (name) throws(Pause) in try root.lookup(name) }
+            }
+        }
+        #expect(throws: Errno.EIO) { try find("c") }
+        #expect(mount.reports.all.contains { $0.hasSuffix("its number was never given out") })
+        for index in 0..<8 {
+            _ = try Visitor.tolerant {
+                try mount.attempt { () throws(Pause) in
+                    try FileName("new\(index)").withName { (name) throws(Pause) in
+                        try mount.vfs.create(
+                            name, in: root,
+                            NewNode(kind: .directory, permissions: Permissions(rawValue: 0o755)),
+                            by: Caller(.root))
+                    }
+                }
+            }
+        }
+        try Visitor.tolerant { try mount.close() }
+    }
+
     /// A filesystem with something of everything; not unmounted, so that there is a log.
     private static func image(_ seed: UInt64) throws -> MemoryDevice {
         let base = try VolumeGround.format(size: 4 << 20, VolumeTests.options(4096, 4096))

@@ -157,6 +157,12 @@ final class ImageSurgeon {
         writeSuperblock()
     }
 
+    /// As if no number had been given out yet.
+    func forgetNumbers() {
+        superblock.nextInode = Superblock.firstInode
+        writeSuperblock()
+    }
+
     // MARK: Making it right
 
     private func reseal(_ index: Int) {
