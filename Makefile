@@ -21,7 +21,7 @@ help:
 	@echo "make test       build, run all tests, print how many passed and failed"
 	@echo "make build      build the command: $(CAIRN)"
 	@echo "make bench      measure the library, mounts beside tmpfs and bindfs, and disks beside ext4 and btrfs"
-	@echo "make soak       hunt under load for about MINUTES=20; HUNTS='stress leaks' chooses"
+	@echo "make soak       hunt under load for about MINUTES=20, or ROUNDS=N; HUNTS='stress leaks' chooses"
 	@echo "make sanitize   run swift test under the sanitizers; SANITIZERS=thread chooses"
 	@echo "make lint       check the layout of the code"
 	@echo "make install    install below PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)"
@@ -57,9 +57,10 @@ bench: build
 	@[ "$$(id -u)" != 0 ] || scripts/bench-disk $(CAIRN)
 
 MINUTES ?= 20
+ROUNDS ?=
 HUNTS ?=
 soak: build
-	@scripts/soak $(CAIRN) -m $(MINUTES) $(HUNTS)
+	@scripts/soak $(CAIRN) -m $(MINUTES) $(if $(ROUNDS),-r $(ROUNDS)) $(HUNTS)
 
 SANITIZERS ?= thread address
 sanitize:

@@ -96,6 +96,10 @@ public protocol NodeStore: AnyObject, Sendable {
     /// Applies all edits, in their order, as one step, or throws and changes nothing.
     func apply(_ change: borrowing Change) throws(Pause)
 
+    /// The node, locked exclusively, was read: its attributes shall become these, which differ in the
+    /// time of last access. A store may let it be lost in a crash. By default a change like others.
+    func noteAccess(_ attributes: Attributes, of node: TreeNode) throws(Pause)
+
     /// Writes data and the attributes after it (size, times, mode) as one step, for a node that is
     /// locked exclusively and bytes that are not empty. Gives the number of bytes written, at least 1: fewer than asked for only where the rest must be waited for or
     /// has no room; then attributes.size is lowered accordingly. `attributes.blocks` is set.
@@ -129,6 +133,12 @@ public protocol NodeStore: AnyObject, Sendable {
 
 extension NodeStore {
     public var acceptsLateWrites: Bool { false }
+
+    public func noteAccess(_ attributes: Attributes, of node: TreeNode) throws(Pause) {
+        var change = Change()
+        change.append(.attributes(node.edited, attributes))
+        try apply(change)
+    }
 
     public func map(
         _ node: TreeNode, _ request: MappingRequest, _ mapping: inout (any MappedMemory)?

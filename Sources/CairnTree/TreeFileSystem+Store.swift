@@ -44,6 +44,11 @@ extension TreeFileSystem {
     }
 
     @inline(never)
+    final func noteAccess(_ attributes: Attributes, of node: TreeNode) throws(Pause) {
+        try store.noteAccess(attributes, of: node)
+    }
+
+    @inline(never)
     final func evicted(_ node: TreeNode) { store.evicted(node) }
 
     @inline(never)

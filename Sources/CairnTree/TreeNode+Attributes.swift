@@ -94,10 +94,8 @@ extension TreeNode {
         guard condition.isDisjoint(with: [.freed, .stale]) else { return }
         var after = stored
         after.accessTime = now
-        var change = Change()
-        change.append(.attributes(self.edited, after))
         do throws(Pause) {
-            try tree.apply(change)
+            try tree.noteAccess(after, of: self)
         } catch {
             return
         }

@@ -208,11 +208,15 @@ extension TreeNode {
         if new.kind == .directory, stored.permissions.contains(.setGroupID) {
             permissions.insert(.setGroupID)
         }
-        let attributes = Attributes(
+        var attributes = Attributes(
             number: 0, kind: new.kind, permissions: permissions,
             linkCount: new.kind == .directory ? 2 : 1, user: credentials.user, group: group,
             size: new.kind == .symbolicLink ? UInt64(new.target.count) : 0,
             blockSize: tree.store.blockSize, device: new.kind.isDevice ? new.device : 0, time: now)
+        if new.kind == .regular || new.kind == .directory {
+            // How data is kept is said of a directory for what comes to be in it, as with btrfs.
+            attributes.flags = stored.flags.intersection([.compress, .noCopyOnWrite])
+        }
         return Birth(attributes: attributes, lists: lists)
     }
 

@@ -114,6 +114,11 @@ open class WrappingStore: NodeStore, @unchecked Sendable {
         try inner.apply(change)
     }
 
+    public func noteAccess(_ attributes: Attributes, of node: TreeNode) throws(Pause) {
+        try pass(.change(node.number))
+        try inner.noteAccess(attributes, of: node)
+    }
+
     public func write(
         _ bytes: UnsafeRawBufferPointer, to node: TreeNode, at offset: UInt64,
         attributes: inout Attributes

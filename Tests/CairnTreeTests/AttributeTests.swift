@@ -50,6 +50,26 @@ private let alice = Credentials(user: 1000, group: 100, groups: [101])
         }
     }
 
+    @Test("What is made takes over how its directory keeps data", arguments: Ground.allCases)
+    func inheritedFlags(_ ground: Ground) throws {  // V11
+        try onFreshTree(ground) { s in
+            for (path, flags) in [("/c", FileFlags.compress), ("/n", .noCopyOnWrite)] {
+                try s.directory(path)
+                try s.set(path) { $0.flags = [flags, .noDump] }
+                try s.file(path + "/f", "text")
+                try s.directory(path + "/d")
+                try s.make(.symbolicLink, path + "/l", target: "f")
+                #expect(try s.stat(path + "/f").flags == flags)
+                #expect(try s.stat(path + "/d").flags == flags)
+                #expect(try s.stat(path + "/l").flags == [])
+                let temporary = try s.temporary(in: path)
+                #expect(try s.stat(temporary).flags == flags)
+                temporary.drop()
+                #expect(try s.text(path + "/f") == "text")
+            }
+        }
+    }
+
     @Test("chmod and chown have their effects in one step", arguments: Ground.allCases)
     func change(_ ground: Ground) throws {  // V9, V10
         try onFreshTree(ground) { s in

@@ -6,6 +6,7 @@ Half of the damage is put under checksums that are right, up to the superblock, 
 reader that was written from the format's description (Tests/Format/reader.py).
 """
 
+import errno
 import os
 import random
 import resource
@@ -20,7 +21,9 @@ import reader  # noqa: E402
 
 cairn, work, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 first_seed = int(sys.argv[4]) if len(sys.argv) > 4 else 1
-SECONDS = 300
+# What a command may take: of the processor, and, where it waits for ever, at all.
+SECONDS = 120
+PATIENCE = 1800
 MEMORY = 1 << 30
 image, mount = os.path.join(work, "image"), os.path.join(work, "m")
 
@@ -131,15 +134,16 @@ def damage(rng, image):
 
 def limit():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
 
 
 def run(words, story, allowed, **options):
     """Ends in time, with one of these statuses, within bounded memory."""
     try:
-        done = subprocess.run(words, timeout=SECONDS, preexec_fn=limit, stdin=subprocess.DEVNULL,
+        done = subprocess.run(words, timeout=PATIENCE, preexec_fn=limit, stdin=subprocess.DEVNULL,
                               capture_output=True, **options)
     except subprocess.TimeoutExpired:
-        sys.exit(f"{story}: {' '.join(words)} takes more than {SECONDS} s")
+        sys.exit(f"{story}: {' '.join(words)} takes more than {PATIENCE} s")
     if done.returncode not in allowed:
         keep(story, f"{' '.join(words)} ended with {done.returncode}: {done.stderr[-600:]!r}")
     return done
@@ -161,10 +165,15 @@ def try_all(story):
         keep(story, "fsck finds nothing, and it cannot be listed")
     if run([cairn, "mount", image, mount], story, (0, 1)).returncode == 0:
         os.makedirs(mount, exist_ok=True)
-        run(["timeout", "-s", "KILL", "240", "sh", "-c",
+        run(["timeout", "-s", "KILL", str(PATIENCE // 2), "sh", "-c",
              f"cd {mount} && ls -lR >/dev/null; find . -type f -size -100M -exec cat {{}} + "
              "| head -c 200000000 >/dev/null; getfattr -R -d . >/dev/null; "
              "echo x >written; mkdir made; rm -f written; rmdir made; df . "], story, range(0, 137))
+        try:
+            os.statvfs(mount)
+        except OSError as error:
+            if error.errno == errno.ENOTCONN:
+                keep(story, "the daemon died")
         run([cairn, "umount", mount], story, (0, 1))
         if os.path.ismount(mount):
             run(["umount", "-l", mount], story, (0,))
@@ -181,7 +190,9 @@ def try_all(story):
 
 def fill(options):
     """A filesystem with each form that there is; killed at the end, with a log."""
-    run([cairn, "mkfs", "--size", "24M", "--force", image], "mkfs", (0,))
+    if os.path.exists(image):
+        os.unlink(image)
+    run([cairn, "mkfs", "--size", "24M", image], "mkfs", (0,))
     daemon = subprocess.Popen([cairn, "mount", "-f", "-o", options + ",commit=600000", image, mount],
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not os.path.ismount(mount):

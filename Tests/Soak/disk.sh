@@ -40,25 +40,76 @@ growing() {
 }
 export -f growing
 
+# keeping MAKE SOURCE PLACE JOURNAL: makes one copy of SOURCE after the other below PLACE, and syncs
+# each before the journal says that it is there; old ones go. For ever.
+keeping() {
+    local number=0
+    mkdir -p "$3" || return
+    while number=$((number + 1)); do
+        "$1" "$2" "$3/$number" && sync "$3/$number" && echo "there $3/$number" >>"$4" || return
+        [ $number -gt 2 ] || continue
+        echo "going $3/$((number - 2))" >>"$4"
+        rm -rf "$3/$((number - 2))" || return
+    done
+}
+cloning() { git clone -q --no-local "$1" "$2"; }
+untarring() { mkdir "$2" && tar -C "$2" -xf "$1.tar"; }
+export -f keeping cloning untarring
+
+# checkKept JOURNAL: each copy that it says is there is whole.
+checkKept() {
+    local place
+    for place in $(awk '{ is[$2] = $1 } END { for (p in is) if (is[p] == "there") print p }' "$1"); do
+        case $place in
+            *cloning*)
+                git -C "$place" fsck --strict && git -C "$place" status --porcelain | cmp - /dev/null &&
+                    [ "$(git -C "$place" rev-parse HEAD)" = "$(git -C source rev-parse HEAD)" ] ;;
+            *) diff -r --no-dereference "$place" unpacked ;;
+        esac || { echo "$place is not as it was synced"; return 1; }
+    done
+}
+
+# What is cloned and unpacked: source, a repository; unpacked.tar, of the tree unpacked.
+makeSources() {
+    local letter
+    mkdir unpacked
+    cp -r /usr/include/linux /etc/ssl unpacked/
+    tar -C unpacked -cf unpacked.tar .
+    git init -q source
+    git -C source config user.name Soak
+    git -C source config user.email soak@example.org
+    for letter in a c d e f h i k l m n p q r s t u v w x; do
+        mkdir "source/$letter"
+        cp /usr/include/linux/"$letter"*.h "source/$letter/"
+        seq 30000 | tr 1 "$letter" >"source/$letter/file"
+        git -C source add .
+        git -C source commit -qm "$letter"
+    done
+    git -C source gc -q
+}
+
 # Killed during git, tar, sqlite and a witness that syncs: each time the image mounts, fsck finds
 # nothing, and what was synced is there, byte for byte.
 hunt_disk_death() {
     needs git tar python3
     needsRoot
-    local round rounds options life group repository
+    local round rounds options life group repository syncs=0
+    makeSources
     local all=(compress=none compress=lz4 compress=zstd commit=2000 cow=off,checksums=off)
     rounds=$(inProportion 100)
     for round in $(seq "$rounds"); do
         options=${all[round % ${#all[@]}]}
-        rm -f disk.img journal
+        rm -f disk.img journal kept
+        : >kept
         cairn mkfs --size 512M disk.img >/dev/null
         # Twice, so that what the first life left is written over by the second.
         for life in 1 2; do
             serve disk.img "$options"
             startLoad python3 "$(dirname "$BASH_SOURCE")/witness.py" run "$work/m" "$work/journal" \
                 "$round$life"
-            startLoad bash -c "cd '$work/m' && unpacking '$work/m/unpacking$life'"
             startLoad bash -c "cd '$work/m' && growing '$work/m/growing$life'"
+            startLoad bash -c "keeping cloning '$work/source' '$work/m/cloning$life' '$work/kept'"
+            startLoad bash -c "keeping untarring '$work/unpacked' '$work/m/untarring$life' '$work/kept'"
             eventually [ -s journal ] || fail "round $round: nothing is synced: $(cat served)"
             sleep "$((RANDOM % 3)).$((RANDOM % 9 + 1))"
             if isGone "$daemon"; then fail "round $round: the daemon died: $(cat served)"; fi
@@ -69,7 +120,9 @@ hunt_disk_death() {
             serve disk.img "$options"
             python3 "$(dirname "$BASH_SOURCE")/witness.py" check "$work/m" "$work/journal" >said ||
                 fail "round $round, life $life, $options: $(tail -n 3 said)"
-            for repository in m/growing*; do
+            checkKept kept >said 2>&1 ||
+                fail "round $round, life $life, $options: $(tail -n 3 said)"
+            for repository in m/growing* m/cloning*/*; do
                 git -C "$repository" rev-parse -q --verify HEAD >/dev/null 2>&1 || continue
                 git -C "$repository" fsck --strict --no-dangling >said 2>&1 ||
                     fail "round $round, life $life, $options: git: $(tail -n 3 said)"
@@ -78,8 +131,10 @@ hunt_disk_death() {
             if [ $((round % 2)) = 0 ]; then killServer; else cairn umount m; fi
             expectSound disk.img "round $round, life $life, $options, after a look"
         done
+        syncs=$((syncs + $(cat journal kept | wc -l)))
+        [ $((round % 10)) != 0 ] || echo "round $round: $syncs syncs so far"
     done
-    echo "$rounds rounds of two deaths each, $(wc -l <journal) syncs in the last one"
+    echo "$rounds rounds of two deaths each, $syncs syncs"
 }
 
 # Filled to the last block in several ways, also across a mount.

@@ -74,6 +74,7 @@ def run(place, journal, seed):
         write_synced(place, journal, rng, name)
         if rng.random() < 0.3:
             # Removed, and synced.
+            note(journal, "going", name)
             os.unlink(os.path.join(place, name))
             directory = os.open(place, os.O_DIRECTORY)
             os.fsync(directory)
@@ -84,15 +85,17 @@ def run(place, journal, seed):
 
 
 def check(place, journal):
-    files, bases = {}, {}
+    # Of a file that was going when all ended, nobody knows whether it went.
+    files, going, bases = {}, set(), {}
     with open(journal) as lines:
         for line in lines:
             kind, name, fact = (line.split() + [""])[:3]
             if kind == "base":
                 bases[name] = int(fact)
+            elif kind == "going":
+                going.add(name)
             else:
                 files[name] = fact
-    last = list(files)[-1:]
     for name, digest in files.items():
         path = os.path.join(place, name)
         if not digest:
@@ -100,8 +103,7 @@ def check(place, journal):
                 sys.exit(f"{name} was removed, and is there")
             continue
         if not os.path.exists(path):
-            # The last one may have been removed since.
-            if [name] == last:
+            if name in going:
                 continue
             sys.exit(f"{name} was synced, and is not there")
         with open(path, "rb") as file:

@@ -60,7 +60,7 @@ extension DiskStore {
         _ attributes: inout Attributes
     ) throws(Pause) -> Int {
         let pages = file.pages(recordedSize: node.state.recordedSize)
-        let count = try reserve(bytes.count, at: offset, file, pages)
+        let count = try reserve(bytes.count, at: offset, node, file, pages)
         let written: Int
         do throws(Pause) {
             written = try pages.write(
@@ -81,17 +81,17 @@ extension DiskStore {
 
     /// Reserves blocks for a write; gives how many of its bytes there is room for, at least 1.
     private func reserve(
-        _ count: Int, at offset: UInt64, _ file: FileState, _ pages: FilePages
+        _ count: Int, at offset: UInt64, _ node: DiskNode, _ file: FileState, _ pages: FilePages
     ) throws(Pause) -> Int {
         let size = UInt64(blockSize)
         var count = count
         while true {
             let range = offset / size..<(offset + UInt64(count) - 1) / size + 1
-            let promise = file.promise(forPages: range, pages)
-            guard promise.blocks > 0 else { return count }
+            let need = try need(ofPages: range, of: node, file, pages)
+            guard need.blocks > 0 else { return count }
             do throws(Pause) {
-                try volume.reserve(promise)
-                file.keep(promise, forPages: range)
+                try volume.reserve(need.promise)
+                file.keep(need, forPages: range)
                 return count
             } catch {
                 // A part may fit.
@@ -100,6 +100,41 @@ extension DiskStore {
                 count = Int(half - offset)
             }
         }
+    }
+
+    /// What has to be promised before these pages become dirty.
+    func need(
+        ofPages range: Range<UInt64>, of node: DiskNode, _ file: FileState, _ pages: FilePages
+    ) throws(Pause) -> FileState.Need {
+        try file.need(forPages: range, pages) { window throws(Pause) in
+            try packedPages(in: window, overwriting: range, of: node, file)
+        }
+    }
+
+    /// How many pages of a window of the file, from its start, have to be placed together if some
+    /// of them are (SpareBlocks); 0: there is no compressed extent, nor will there be one first.
+    private func packedPages(
+        in window: Range<UInt64>, overwriting range: Range<UInt64>, of node: DiskNode,
+        _ file: FileState
+    ) throws(Pause) -> Int {
+        guard !node.isInPlace else { return 0 }
+        if window.overlaps(file.pagesBeingPlaced),
+            options.compression.chosen(node.state.compression).method != .none
+        {
+            return window.count
+        }
+        guard node.state.packedMayExist else { return 0 }
+        let all = window.clamped(to: 0..<layout.blocks(node.state.recordedSize))
+        guard all.overlaps(range) else { return 0 }
+        if all.clamped(to: range) == all { return all.count }
+        var isPacked = false
+        let size = UInt64(blockSize)
+        let bytes = all.lowerBound * size..<all.upperBound * size
+        try forEachExtent(of: node.number, in: bytes) { _, record, _ in
+            isPacked = record.compression != .none
+            return !isPacked
+        }
+        return isPacked ? all.count : 0
     }
 
     func seek(
@@ -199,7 +234,7 @@ extension DiskStore {
         defer { buffer.deallocate() }
         _ = try pages.read(into: buffer, at: whole.lowerBound)
         // The same bytes once more: all of the record becomes dirty.
-        let count = try reserve(whole.count, at: whole.lowerBound, file, pages)
+        let count = try reserve(whole.count, at: whole.lowerBound, node, file, pages)
         defer { file.settleReservation() }
         file.placesPlain = true
         dirtyNodes.list(node, file)

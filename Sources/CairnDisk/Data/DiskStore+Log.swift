@@ -163,10 +163,10 @@ extension DiskStore {
         if !volume.isReadOnly {
             let size = UInt64(blockSize)
             let range = offset / size..<(offset + UInt64(count) - 1) / size + 1
-            let promise = file.promise(forPages: range, pages)
-            if promise.blocks > 0 {
-                try promiseForPlacing(promise)
-                file.keep(promise, forPages: range)
+            let need = try need(ofPages: range, of: node, file, pages)
+            if need.blocks > 0 {
+                try promiseForPlacing(need.promise)
+                file.keep(need, forPages: range)
             }
         }
         defer { if !volume.isReadOnly { file.settleReservation() } }

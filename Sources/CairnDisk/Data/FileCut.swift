@@ -20,7 +20,8 @@ final class FileCut {
     private let file: FileState
     private let pages: FilePages?
     private var held: [PinnedPage]
-    private var reserved: Int
+    /// What was promised for them, and for which pages.
+    private var needs: [(need: FileState.Need, pages: Range<UInt64>)] = []
 
     /// The file ceases to be.
     init(dropping node: DiskNode, _ file: FileState) {
@@ -29,7 +30,6 @@ final class FileCut {
         self.file = file
         pages = file.pagesIfMade
         held = []
-        reserved = 0
     }
 
     init(_ kind: Kind, of node: DiskNode, _ file: FileState) throws(Pause) {
@@ -37,7 +37,6 @@ final class FileCut {
         self.node = node
         self.file = file
         held = []
-        reserved = 0
         let range: Range<UInt64>
         switch kind {
         case .truncate(let size): range = size..<DataLayout.endOfFiles
@@ -49,9 +48,21 @@ final class FileCut {
         self.pages = pages
         held = try pages.prepareCut(range)
         guard !held.isEmpty else { return }
-        try file.store.volume.reserve(
-            SpacePromise(blocks: held.count), mayUseReserve: true)
-        reserved = held.count
+        for range in edges(of: range) {
+            var need = try file.store.need(ofPages: range, of: node, file, pages)
+            need.nodes = 0
+            try file.store.volume.reserve(need.promise, mayUseReserve: true)
+            needs.append((need, range))
+        }
+    }
+
+    /// Pages that are cut within; those of one window (SpareBlocks) as one range.
+    private func edges(of range: Range<UInt64>) -> [Range<UInt64>] {
+        let size = UInt64(file.store.blockSize)
+        let pages = [range.lowerBound, range.upperBound].filter { $0 % size != 0 }.map { $0 / size }
+        guard let first = pages.first, let last = pages.last else { return [] }
+        if file.spare.windows(of: first..<last + 1).count == 1 { return [first..<last + 1] }
+        return [first..<first + 1, last..<last + 1]
     }
 
     /// Zeros that stand in dirty pages now, and nowhere else.
@@ -75,7 +86,7 @@ final class FileCut {
 
     deinit {
         for page in held { page.unpin() }
-        if reserved > 0 { file.store.volume.release(SpacePromise(blocks: reserved)) }
+        for (need, _) in needs { file.store.volume.release(need.promise) }
     }
 
     /// Under the node's exclusive lock; the records were changed.
@@ -94,8 +105,8 @@ final class FileCut {
             preconditionFailure("a cut that was prepared had to wait")
         }
         noteZeros()
-        file.reserved += reserved
-        reserved = 0
+        for (need, pages) in needs { file.keep(need, forPages: pages) }
+        needs = []
         file.settleReservation()
         if pages.dirtyCount > 0, !file.isDropped { file.store.dirtyNodes.list(node, file) }
     }

@@ -111,9 +111,14 @@ extension FilePlacement {
     private func taken(_ range: Range<UInt64>) async throws(Errno) -> BlockSegment {
         let store = file.store
         let blocks = range.count / Int(store.blockSize)
-        try await suspending { () throws(Pause) in
-            try store.promiseForPlacing(SpacePromise(blocks: blocks))
+        // It was promised by the write (requirement D6), but for extents that other software made.
+        let missing = max(0, blocks - spare.blocks)
+        if missing > 0 {
+            try await suspending { () throws(Pause) in
+                try store.promiseForPlacing(SpacePromise(blocks: missing))
+            }
         }
+        spare.blocks -= blocks - missing
         reserved += blocks
         let buffer = try AlignedBuffer(count: range.count)
         buffers.append(buffer)

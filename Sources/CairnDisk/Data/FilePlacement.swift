@@ -40,6 +40,8 @@ final class FilePlacement: @unchecked Sendable {
     var buffers: [AlignedBuffer] = []
     /// Blocks that were reserved for it and are not allocated.
     var reserved: Int
+    /// Promised for what is taken along with its pages.
+    var spare: SpareBlocks
     /// Node places that were promised for its records.
     private var reservedNodes: Int
     /// Blocks that were allocated and are not entered.
@@ -48,7 +50,7 @@ final class FilePlacement: @unchecked Sendable {
 
     private init(
         _ node: DiskNode, _ file: FileState, _ snapshot: DirtySnapshot?, size: UInt64,
-        isWhole: Bool, reservedNodes: Int, _ options: DiskOptions
+        isWhole: Bool, reservedNodes: Int, spare: SpareBlocks, _ options: DiskOptions
     ) {
         self.isWhole = isWhole
         unlogged = file.unlogged
@@ -65,6 +67,7 @@ final class FilePlacement: @unchecked Sendable {
         reservationsMayExist = node.state.reservationsMayExist
         reserved = snapshot?.pageCount ?? 0
         self.reservedNodes = reservedNodes
+        self.spare = spare
     }
 
     /// Takes a snapshot of at most so many dirty pages. Nil: there is nothing to place. Waits for a
@@ -76,7 +79,9 @@ final class FilePlacement: @unchecked Sendable {
         if let placing = file.placing { throw .wait(OperationWait(placing)) }
         guard !file.isDropped else { return nil }
         let store = file.store
-        let snapshot = pages.snapshotDirty(limit: limit)
+        let isLarge = !file.spare.windows.isEmpty && pages.dirtyCount > limit
+        let snapshot = pages.snapshotDirty(
+            limit: isLarge ? file.spare.wholeWindows(atMost: limit, pages) : limit)
         guard snapshot != nil || node.state.recordedSize != node.stored.size else { return nil }
         var size = node.stored.size
         var isWhole = true
@@ -90,11 +95,14 @@ final class FilePlacement: @unchecked Sendable {
         }
         let reservedNodes = file.takeNodes(forPages: snapshot?.pageCount ?? 0)
         file.reserved -= snapshot?.pageCount ?? 0
+        let runs = snapshot?.runs ?? []
+        let spare = file.spare.take(runs)
         file.placing = Wait()
+        file.pagesBeingPlaced = DirtyRun.hull(runs)
         defer { if isWhole { file.unlogged.removeAll() } }
         return FilePlacement(
             node, file, snapshot, size: size, isWhole: isWhole, reservedNodes: reservedNodes,
-            store.options)
+            spare: spare, store.options)
     }
 
     // MARK: Entering
@@ -173,6 +181,7 @@ final class FilePlacement: @unchecked Sendable {
         for extent in extents(group) {
             batch.put(extent, object)
             state.extentsMayExist = true
+            if extent.record.compression != .none { state.packedMayExist = true }
         }
         for run in allocated {
             batch.use(run)
@@ -273,13 +282,17 @@ final class FilePlacement: @unchecked Sendable {
         node.lock.lock()
         let placing = file.placing
         file.placing = nil
+        file.pagesBeingPlaced = 0..<0
         store.volume.giveBack(allocated)
         allocated = []
         if failure != nil, isWhole, !file.isDropped { file.unlogged.insert(unlogged) }
         file.reserved += reserved
         file.reservedNodes += reservedNodes
+        file.spare.blocks += spare.blocks
+        if failure != nil { file.spare.takeBack(spare) }
         reserved = 0
         reservedNodes = 0
+        spare.blocks = 0
         restoreReservation()
         let isDirty = !file.isDropped && file.hasUnplacedData
         if isDirty { store.dirtyNodes.list(node, file) }
@@ -290,16 +303,21 @@ final class FilePlacement: @unchecked Sendable {
 
     /// Dirty pages have their blocks again, those of a failed placement too.
     private func restoreReservation() {
-        file.settleReservation()
-        guard !file.isDropped, failure != nil, let pages = file.pagesIfMade,
-            pages.dirtyCount > file.reserved
-        else { return }
-        let missing = pages.dirtyCount - file.reserved
+        let missing = file.settleReservation(isExact: true)
+        guard !file.isDropped, missing > 0 else { return }
         do throws(Pause) {
             try file.store.promiseForPlacing(SpacePromise(blocks: missing))
-            file.reserved += missing
+            file.keep(missing: missing)
         } catch {
             // Its next placement tries again.
         }
+    }
+}
+
+extension DirtyRun {
+    /// From the first page to the last.
+    fileprivate static func hull(_ runs: [DirtyRun]) -> Range<UInt64> {
+        guard let first = runs.first, let last = runs.last else { return 0..<0 }
+        return first.first.rawValue..<last.first.rawValue + UInt64(last.count)
     }
 }

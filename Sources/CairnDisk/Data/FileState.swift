@@ -3,10 +3,11 @@
 //
 // Space. A page that becomes dirty takes a block of the volume's free space into reserve, also when
 // it has one on the device already: nothing is overwritten in place. `reserved` blocks belong to dirty
-// pages that nobody is placing; a placement takes its own along.
+// pages that nobody is placing; a placement takes its own along. What has to be placed beside them has
+// `spare` (SpareBlocks).
 //
 // Invariants, whenever the node's lock is free and nothing of the file is being placed
-//  - `reserved` is the number of dirty pages.
+//  - `reserved` is the number of dirty pages, but for what there was no room for after a placement failed.
 //  - A file with dirty pages is in the store's list of dirty nodes, which keeps its node in memory.
 //
 // Threading: guarded by the node's lock, but for `pages`, which is made once, and what is atomic.
@@ -33,6 +34,8 @@ final class FileState: @unchecked Sendable {
     var reserved = 0
     /// Node places that are promised for the records of what is dirty.
     var reservedNodes = 0
+    /// For what is clean and has to be placed along with what is dirty.
+    var spare: SpareBlocks
     /// How often writers went to another place since nothing was dirty, and where they are.
     private var places = 0
     private var lastWritten: UInt64 = 0
@@ -40,6 +43,8 @@ final class FileState: @unchecked Sendable {
     var unlogged = ByteRanges()
     /// Finishes when the placement that is under way has ended; nil: there is none.
     var placing: Wait?
+    /// The first and the last page of that placement lie at the ends of this.
+    var pagesBeingPlaced: Range<UInt64> = 0..<0
     /// Records that may be compressed stay as they are: what is being placed shall be cut.
     var placesPlain = false
     /// The node was freed.
@@ -53,6 +58,7 @@ final class FileState: @unchecked Sendable {
     init(of number: UInt64, in store: DiskStore) {
         self.number = number
         self.store = store
+        spare = SpareBlocks(blockSize: store.blockSize)
     }
 
     /// The file's pages, if any of them was ever used.
@@ -82,39 +88,94 @@ final class FileState: @unchecked Sendable {
 
     // MARK: Reservation
 
-    /// Gives back what no dirty page needs.
-    func settleReservation() {
-        guard placing == nil else { return }
-        let needed = madePages.load()?.dirtyCount ?? 0
-        if needed == 0 {
+    /// Gives back what no dirty page needs. `isExact`: also if nothing seems to be too much. Gives how
+    /// many blocks are missing, which can be only after a placement.
+    @discardableResult
+    func settleReservation(isExact: Bool = false) -> Int {
+        guard placing == nil else { return 0 }
+        let dirty = madePages.load()?.dirtyCount ?? 0
+        if dirty == 0 {
             if reservedNodes > 0 {
                 store.volume.release(SpacePromise(blocks: 0, nodes: reservedNodes))
             }
             reservedNodes = 0
             places = 0
         }
-        if reserved > needed {
-            store.volume.release(SpacePromise(blocks: reserved - needed))
-            reserved = needed
+        guard dirty == 0 || isExact || reserved > dirty else { return 0 }
+        let held = reserved + spare.blocks
+        let clean = pagesIfMade.map { spare.settle($0) } ?? 0
+        if held > dirty + clean {
+            store.volume.release(SpacePromise(blocks: held - dirty - clean))
+        }
+        reserved = min(held, dirty)
+        spare.blocks = min(held - reserved, clean)
+        return max(0, dirty + clean - held)
+    }
+
+    /// What was missing was promised.
+    func keep(missing blocks: Int) {
+        reserved += blocks
+        let surplus = max(0, reserved - (pagesIfMade?.dirtyCount ?? 0))
+        reserved -= surplus
+        spare.blocks += surplus
+    }
+
+    /// What a write needs beside what is promised already.
+    struct Need {
+        /// Blocks for its pages.
+        var blocks = 0
+        /// So many of them are promised already, as spare ones.
+        fileprivate(set) var hadSpare = 0
+        /// Spare blocks, and the windows of the file that they are for.
+        fileprivate(set) var spare = 0
+        fileprivate(set) var windows: [(window: UInt64, pages: Int)] = []
+        var nodes = 0
+
+        var promise: SpacePromise {
+            SpacePromise(blocks: blocks - hadSpare + spare, nodes: nodes)
         }
     }
 
-    /// What a write to these pages needs beside what is promised already. Records of extents that lie
-    /// side by side share their nodes; each other place in the file may need one of its own.
-    func promise(forPages range: Range<UInt64>, _ pages: FilePages) -> SpacePromise {
-        let blocks = unreservedPages(range, pages)
-        guard blocks > 0 else { return SpacePromise(blocks: 0) }
-        let isElsewhere = range.lowerBound > lastWritten + 1 || range.upperBound < lastWritten
-        let wanted = 1 + places + (isElsewhere ? 1 : 0) + (pages.dirtyCount + blocks) / 128
-        return SpacePromise(blocks: blocks, nodes: max(0, wanted - reservedNodes))
+    /// What a write to these pages needs. Records of extents that lie side by side share their nodes;
+    /// each other place in the file may need one of its own. `packed`: which pages of a window have to be placed
+    /// if one of them is, from its start.
+    func need(
+        forPages range: Range<UInt64>, _ pages: FilePages,
+        packed: (Range<UInt64>) throws(Pause) -> Int
+    ) throws(Pause) -> Need {
+        var need = Need()
+        need.blocks = unreservedPages(range, pages)
+        guard need.blocks > 0 else { return need }
+        let wanted =
+            1 + places + (isElsewhere(range) ? 1 : 0) + (pages.dirtyCount + need.blocks) / 128
+        need.nodes = max(0, wanted - reservedNodes)
+        for window in spare.windows(of: range) {
+            if let known = spare.pages(of: window) {
+                need.hadSpare += unreservedPages(range.clamped(to: known), pages)
+                continue
+            }
+            let count = try packed(spare.pages(of: window, before: .max))
+            guard count > 0 else { continue }
+            need.windows.append((window, count))
+            let start = spare.pages(of: window, before: .max).lowerBound
+            need.spare += count - range.clamped(to: start..<start + UInt64(count)).count
+        }
+        need.hadSpare = min(need.hadSpare, spare.blocks)
+        return need
     }
 
-    /// The promise was given, and the pages will be written.
-    func keep(_ promise: SpacePromise, forPages range: Range<UInt64>) {
-        if range.lowerBound > lastWritten + 1 || range.upperBound < lastWritten { places += 1 }
+    private func isElsewhere(_ range: Range<UInt64>) -> Bool {
+        range.lowerBound > lastWritten + 1 || range.upperBound < lastWritten
+    }
+
+    /// It was promised, and the pages will be written.
+    func keep(_ need: Need, forPages range: Range<UInt64>) {
+        if isElsewhere(range) { places += 1 }
         lastWritten = range.upperBound
-        reserved += promise.blocks
-        reservedNodes += promise.nodes
+        reserved += need.blocks
+        reservedNodes += need.nodes
+        spare.blocks += need.spare - need.hadSpare
+        for (window, pages) in need.windows { spare.enter(window, pages: pages) }
     }
 
     /// The part of the promised nodes that goes with so many of the dirty pages.

@@ -38,9 +38,9 @@ final class ChangeGate: @unchecked Sendable {
         return try body(ChangePass(kind, group: group))
     }
 
-    /// To be called under a pass.
+    /// To be called under a pass, after the change.
     func countOperation() {
-        operations.add(1, ordering: .relaxed)
+        operations.add(1, ordering: .releasing)
     }
 
     /// How many operations there were. All of them are in the group that is open, or in an older

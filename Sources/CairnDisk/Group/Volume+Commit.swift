@@ -33,6 +33,7 @@ extension Volume {
         if let failure = stateLock.withLock({ failure }) { return failure }
         let began = environment.timers.monotonicNanoseconds()
         let owner = dirtyDataOwner
+        await owner?.makeLateChanges(isUnmounting: isUnmounting)
         if let owner, !owner.isDirtyDataSmall(limit: loggedDataLimit) {
             await owner.placeDirtyData(isLast: false)
         }

@@ -60,6 +60,7 @@ extension ChangeDraft {
             if range == 0..<DataLayout.endOfFiles {
                 state.extentsMayExist = false
                 state.reservationsMayExist = false
+                state.packedMayExist = false
             }
         }
     }

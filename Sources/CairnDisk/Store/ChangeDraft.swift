@@ -99,8 +99,10 @@ struct ChangeDraft: ~Copyable {
 
     /// The batch was taken: what the nodes keep beside their attributes follows.
     consuming func keep() {
-        for draft in nodes where !draft.isFreed {
-            draft.node.state = draft.state
+        for draft in nodes {
+            // The record has it, or is gone.
+            draft.node.hasNewAccessTime = false
+            if !draft.isFreed { draft.node.state = draft.state }
         }
         for cut in cuts { cut.carryOut() }
         for draft in nodes where !draft.isFreed { store.noteOccupancy(draft.node) }
@@ -129,6 +131,9 @@ struct ChangeDraft: ~Copyable {
         nodes[index].state.birth = group
         nodes[index].state.isInPlace =
             attributes.kind == .regular && !store.options.copiesOnWrite
+        if attributes.flags.contains(.compress) {
+            nodes[index].state.compression = store.options.compression.choiceForFlag
+        }
         if attributes.kind == .symbolicLink {
             nodes[index].state.recordedSize = UInt64(target.count)
         }

@@ -1,6 +1,7 @@
 // DiskNode: a node of mfs_disk in memory: what its inode's record says beside the attributes.
 //
-// Threading: everything here is guarded by the node's `lock`, as the attributes are.
+// Threading: everything here that does not say otherwise is guarded by the node's `lock`, as the
+// attributes are.
 //
 // Invariants, whenever the lock is free
 //  - The record in the main tree says `state` and `stored`, but for what is not placed yet: the size
@@ -34,11 +35,17 @@ struct NodeState: Sendable {
     var extentsMayExist = false
     /// There may be extents of reserved space.
     var reservationsMayExist = false
+    /// There may be compressed extents.
+    var packedMayExist = false
 }
 
 final class DiskNode: TreeNode, @unchecked Sendable {
     var state: NodeState
     private(set) var file: FileState?
+    /// The time of last access is newer than the record's (AccessTimes).
+    var hasNewAccessTime = false
+    /// It is in the list of AccessTimes, whose lock guards this.
+    var isInAccessTimes = false
 
     /// A node that is to be made.
     init(new attributes: Attributes, _ file: FileState?, in tree: TreeFileSystem) {
@@ -168,6 +175,7 @@ extension NodeState {
             recordedSize = record.size
             extentsMayExist = true
             reservationsMayExist = record.blocks > 0
+            packedMayExist = record.blocks > 0
         }
     }
 }

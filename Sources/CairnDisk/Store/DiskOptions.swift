@@ -57,6 +57,9 @@ struct DiskOptions: Hashable, Sendable {
 
     var pageCacheBytes: Int { Int(cacheBytes) - nodeCacheBytes }
 
+    /// How many nodes wait for their time of access to be recorded: for each a kilobyte or two of memory.
+    var accessTimeLimit: Int { Int(min(cacheBytes >> 16, 4096)) }
+
     /// How much of the pages may be dirty.
     var dirtyShare: Double {
         guard let dirtyBytes else { return 0.2 }

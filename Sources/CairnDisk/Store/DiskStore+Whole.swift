@@ -21,9 +21,28 @@ extension DiskStore {
     ) throws(Pause) {
         // Closing makes all durable by itself, and tells what could not be.
         if node == nil, isClosing.load(ordering: .acquiring) { return }
+        if point.target == nil { try recordAccessTimes(of: node, dataOnly: dataOnly, &point) }
         let target = point.target.map { SyncTarget(operations: $0) } ?? volume.syncTarget()
         point.target = target.operations
         try volume.sync(target)
+    }
+
+    /// Times of access that are in memory only become changes that the sync makes durable.
+    private func recordAccessTimes(
+        of node: TreeNode?, dataOnly: Bool, _ point: inout SyncPoint
+    ) throws(Pause) {
+        guard !dataOnly, !volume.isReadOnly else { return }
+        if let node {
+            do throws(Pause) {
+                try recordAccessTime(of: DiskStore.node(node), .operation, mayUseReserve: true)
+            } catch {
+                // On a full filesystem the sync is no failure.
+                guard case .failed(.ENOSPC) = error else { throw error }
+            }
+        } else if accessTimes.makeDue() {
+            point.target = volume.syncTarget().operations
+            throw .wait(volume.commitWait())
+        }
     }
 
     // MARK: Closing
@@ -69,6 +88,7 @@ extension DiskStore {
             failure = error.errno
         }
         environment.account.onPressure(nil)
+        dropAccessTimes()
         // What could not be placed is lost.
         let isLost = dirtyNodes.takeAll().contains { $0.file?.hasUnplacedData == true }
         // What the log of a read-only mount holds was never placed, and is not lost.

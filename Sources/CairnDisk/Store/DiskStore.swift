@@ -8,7 +8,7 @@
 // Threading: any thread. What belongs to one node is guarded by the node's lock, which the tree
 // holds around each call; what nodes share has locks of its own, taken after it:
 //
-//     TreeNode.lock ─▶ DirtyNodes.lock, FilePages, Volume
+//     TreeNode.lock ─▶ DirtyNodes.lock, AccessTimes.lock, FilePages, Volume
 //
 // The room's files: reading nodes here, names in +Names, extended attributes in +Attributes, changes
 // in +Change and ChangeDraft, data in ../Data, what concerns the whole in +Whole.
@@ -27,6 +27,7 @@ final class DiskStore: NodeStore, @unchecked Sendable {
     let layout: DataLayout
     let nameKey: NameKey
     let dirtyNodes = DirtyNodes()
+    let accessTimes: AccessTimes
     let counters = DataCounters()
     /// One placing at a time.
     let turn = TaskLock()
@@ -53,6 +54,7 @@ final class DiskStore: NodeStore, @unchecked Sendable {
         layout = DataLayout(volume.geometry)
         let key = volume.opened.nameKey
         nameKey = NameKey(first: key.first, second: key.second, hashBits: hashBits)
+        accessTimes = AccessTimes(limit: options.accessTimeLimit)
         emptier = Emptier(self)
         environment.account.onPressure { [weak self] in self?.placeUnderPressure() }
     }
@@ -150,6 +152,10 @@ final class DiskStore: NodeStore, @unchecked Sendable {
         }
         // What has no links is gone; it waits for being freed only.
         guard let record = found, record.links > 0 else { throw .failed(.ESTALE) }
+        // Were it given out now, it would stand for two.
+        guard number < volume.nextInodeToGive else {
+            throw damaged(number, "its number was never given out")
+        }
         if number == InodeNumbers.root, record.kind != .directory {
             throw damaged(number, "the root is no directory")
         }

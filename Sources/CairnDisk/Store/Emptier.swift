@@ -164,6 +164,7 @@ final class Emptier: @unchecked Sendable {
         }
         try store.volume.change(batch, pass)
         node.state = state
+        node.hasNewAccessTime = false
         store.noteOccupancy(node)
         if isDone { node.file?.emptying = nil }
         return !isDone

@@ -7,6 +7,9 @@ struct ChangePass: ~Copyable {
     enum Kind: Sendable {
         /// Somebody's operation. Waits while the gate is closed.
         case operation
+        /// A change that was put off until a commit. Goes on while the gate is closed, and is refused
+        /// (ENOSPC) where an operation would wait for a commit.
+        case late
         /// Data that was accepted before is placed. Goes on while the gate is closed, is never
         /// refused for lack of space, and counts as no operation.
         case placing

@@ -13,6 +13,10 @@
 import CairnBase
 
 protocol DirtyDataOwner: AnyObject, Sendable {
+    /// A commit begins: changes that were put off are made now (passes of the kind `late`), those that
+    /// are due, or all if nothing comes after it.
+    func makeLateChanges(isUnmounting: Bool) async
+
     /// Places what is dirty. With `isLast` the gate is closed: nothing becomes dirty meanwhile, and
     /// afterwards nothing may be dirty, nor be on its way to being placed by someone else. What
     /// cannot be written because of an error is the owner's to keep, and its next fsync's to report.

@@ -153,9 +153,7 @@ final class Volume: @unchecked Sendable {
             treeLock.lock()
             defer { treeLock.unlock() }
             let prepared = try mainTree.prepare(batch.edits)
-            if pass.kind == .operation {
-                try admit(batch, nodes: prepared.nodeDemand)
-            }
+            try admit(batch, nodes: prepared.nodeDemand, pass.kind)
             mainTree.apply(batch.edits, prepared)
             space.note(batch, dirtyNodes: mainTree.unplacedCount)
             if batch.editsLoggedData { pending.overflow() } else { pending.append(batch) }
@@ -169,22 +167,23 @@ final class Volume: @unchecked Sendable {
         }
     }
 
-    private func admit(_ batch: borrowing EditBatch, nodes: Int) throws(Pause) {
+    private func admit(
+        _ batch: borrowing EditBatch, nodes: Int, _ kind: ChangePass.Kind
+    ) throws(Pause) {
+        if kind == .placing { return }
         let runs = batch.records - batch.itemEdits
         switch space.admit(nodes: nodes, runs: runs, mayUseReserve: batch.mayUseReserve) {
         case .granted: return
-        case .afterCommit: throw .wait(commitWaitAfterPass())
-        case .never: throw .failed(.ENOSPC)
+        case .afterCommit where kind == .operation: throw .wait(commitWaitAfterPass())
+        case .afterCommit, .never: throw .failed(.ENOSPC)
         }
     }
 
     /// Something was changed, be it in memory only (a write into pages): it will be committed in time,
     /// and a sync that begins later covers it.
     func noteOperation(_ pass: borrowing ChangePass) {
-        if pass.kind == .operation {
-            gate.countOperation()
-            space.hasDirtyData.store(true, ordering: .releasing)
-        }
+        if pass.kind != .placing { gate.countOperation() }
+        if pass.kind == .operation { space.hasDirtyData.store(true, ordering: .releasing) }
         armTimer()
     }
 

@@ -15,6 +15,8 @@ enum CutWorkload: CaseIterable, Sendable {
     case syncing
     /// Files are changed in all the ways that there are.
     case mixed
+    /// Files that are overwritten in place (cow=off).
+    case overwriting
     /// Until nothing more fits; then some goes, and again.
     case filling
 
@@ -27,6 +29,7 @@ enum CutWorkload: CaseIterable, Sendable {
         case .unpacking: try actor.unpack(steps)
         case .renaming: try actor.rename(steps)
         case .syncing: try actor.sync(steps)
+        case .overwriting: try actor.overwrite(steps)
         case .mixed: for _ in 0..<steps { try actor.doSomething() }
         case .filling: try actor.fill(steps)
         }
@@ -217,6 +220,41 @@ private struct Actor {
             maybeTick()
         }
         for (_, file, _) in open { try run.close(file) }
+    }
+
+    mutating func overwrite(_ steps: Int) throws {
+        var open: [(path: String, Descriptor)] = []
+        for index in 0..<4 {
+            let path = "/o\(index)"
+            let file = try run.open(path, [.create, .readWrite])
+            if index < 3 { try run.overwriteInPlace(file, path) }
+            try run.write(file, path, content(10_000 + random.number(below: 60_000)), at: 0)
+            open.append((path, file))
+        }
+        for _ in 0..<steps {
+            let (path, file) = open[random.number(below: open.count)]
+            let size = run.tree[path]?.content.count ?? 0
+            let start = random.number(below: size + 1)
+            switch random.number(below: 16) {
+            case 0: try run.truncate(path, random.number(below: size + 5000))
+            case 1:
+                try run.allocate(
+                    file, path, .punchHole, start..<start + 1 + random.number(below: 20_000))
+            case 2:
+                try run.allocate(
+                    file, path, .reserve(keepSize: false),
+                    start..<start + 1 + random.number(below: 30_000))
+            case 3..<5:
+                try run.write(file, path, content(1 + random.number(below: 7000)), at: size)
+            case 5: try make(freshName(), content(self.size()), syncs: random.oneIn(2))
+            case 6: try run.sync()
+            default:
+                try run.write(file, path, content(1 + random.number(below: 9000)), at: start)
+            }
+            if random.oneIn(3) { try run.fsync(file, dataOnly: random.oneIn(2)) }
+            maybeTick()
+        }
+        for (_, file) in open { try run.close(file) }
     }
 
     mutating func doSomething() throws {

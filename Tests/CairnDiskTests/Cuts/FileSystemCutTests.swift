@@ -84,6 +84,7 @@ struct FileSystemCut {
         options.dirtyBytes = 4 << 20
         let methods: [Compression] = [.none, .none, .lz4, .zstd]
         options.compression = CompressionSetting(method: methods[Int(seed % 4)])
+        options.copiesOnWrite = seed % 5 != 4
         return options
     }
 
@@ -102,7 +103,8 @@ struct FileSystemCut {
         let base = try VolumeGround.format(
             size: workload.deviceSize, VolumeTests.options(shape.block, shape.node))
         let run = try RecordedRun(
-            try base.copy(), options, seed: seed, holds: seed % 3 != 0)
+            try base.copy(), options, seed: seed, holds: seed % 3 != 0,
+            overwrites: workload == .overwriting)
         try workload.run(run, seed: seed, steps: 80)
         if seed % 2 == 0 { try run.unmount() }
         #expect(run.mount.reports.all == [], "\(self)")

@@ -25,6 +25,10 @@ import Testing
         let seconds = HostileImageTests.number("CAIRN_HOSTILE_SECONDS")
         let end = seconds.map { time(nil) + Int($0) }
         let images = [try HostileImageTests.image(1), try HostileImageTests.image(2)]
+        for image in images {
+            let log = try ImageSurgeon(image, seed: 1).log
+            #expect(log.count > 4 && log.allSatisfy { !$0.records.isEmpty })
+        }
         let scratch = try images[0].copy()
         var answered = 0
         var seed = first
@@ -40,6 +44,38 @@ import Testing
         #expect(answered * 4 > Int(seed - first))
     }
 
+    // T4: no number stands for two files.
+    @Test func aNumberThatWasNeverGivenOutIsDamage() throws {
+        let device = try VolumeGround.format(size: 4 << 20, VolumeTests.options(4096, 4096))
+        let run = try RecordedRun(device, DiskOptions(), seed: 1, holds: false)
+        for name in ["/a", "/b", "/c"] { try run.makeDirectory(name) }
+        try run.unmount()
+        try ImageSurgeon(device, seed: 1).forgetNumbers()
+
+        let mount = try SteppedMount(device, DiskOptions(), Stepper(seed: 1))
+        let root = mount.fileSystem.root
+        func find(_ name: FileName) throws -> Inode? {
+            try mount.attempt { () throws(Pause) in
+                try name.withName { (name) throws(Pause) in try root.lookup(name) }
+            }
+        }
+        #expect(throws: Errno.EIO) { try find("c") }
+        #expect(mount.reports.all.contains { $0.hasSuffix("its number was never given out") })
+        for index in 0..<8 {
+            _ = try Visitor.tolerant {
+                try mount.attempt { () throws(Pause) in
+                    try FileName("new\(index)").withName { (name) throws(Pause) in
+                        try mount.vfs.create(
+                            name, in: root,
+                            NewNode(kind: .directory, permissions: Permissions(rawValue: 0o755)),
+                            by: Caller(.root))
+                    }
+                }
+            }
+        }
+        try Visitor.tolerant { try mount.close() }
+    }
+
     /// A filesystem with something of everything; not unmounted, so that there is a log.
     private static func image(_ seed: UInt64) throws -> MemoryDevice {
         let base = try VolumeGround.format(size: 4 << 20, VolumeTests.options(4096, 4096))
@@ -49,8 +85,24 @@ import Testing
         let run = try RecordedRun(base, options, seed: seed, holds: false)
         try CutWorkload.unpacking.run(run, seed: seed, steps: 50)
         try CutWorkload.mixed.run(run, seed: seed, steps: 40)
-        try run.sync()
+        // A commit, so that the log has room for what comes.
+        run.tick(milliseconds: 1000)
+        try logSomething(run)
         return try base.copy()
+    }
+
+    /// What only the log knows: one entry for each.
+    private static func logSomething(_ run: RecordedRun) throws {
+        for index in 0..<8 {
+            let path = "/logged\(index)"
+            let file = try run.open(path, [.create, .readWrite])
+            try run.write(file, path, [UInt8](repeating: 7, count: 10 << index), at: 0)
+            if index % 3 == 1 { try run.truncate(path, 50) }
+            if index % 3 == 2 { try run.setAttribute(path, "user.x", [1, 2, 3]) }
+            try run.fsync(file)
+            try run.close(file)
+            if index % 4 == 3 { try run.remove(path) }
+        }
     }
 
     /// Mounts it, and does all kinds of things. Whether it could be mounted.

@@ -11,9 +11,11 @@ import CairnTestSupport
 
 final class ImageSurgeon {
     let device: MemoryDevice
-    private var random: SeededRandom
-    private var superblock: Superblock
+    var random: SeededRandom
+    private(set) var superblock: Superblock
     private var nodes: [NodePlace] = []
+    /// What a mount carries out again (ImageSurgeon+Log.swift).
+    private(set) var log: [EntryPlace] = []
 
     private struct NodePlace {
         var tree: TreeIdentity
@@ -39,6 +41,7 @@ final class ImageSurgeon {
         superblock = newest.superblock
         collect(.main, superblock.mainRoot)
         collect(.space, superblock.spaceRoot)
+        log = entries()
     }
 
     private var nodeSize: Int { Int(superblock.geometry.nodeSize) }
@@ -81,6 +84,8 @@ final class ImageSurgeon {
         for _ in 0...random.number(below: 3) {
             if random.oneIn(12) {
                 changeSuperblock()
+            } else if !log.isEmpty, random.oneIn(4) {
+                changeLog()
             } else {
                 let index = random.number(below: nodes.count)
                 change(nodes[index])
@@ -120,11 +125,11 @@ final class ImageSurgeon {
         }
     }
 
-    private func pick<Value>(_ values: [Value]) -> Value? {
+    func pick<Value>(_ values: [Value]) -> Value? {
         values.isEmpty ? nil : values[random.number(below: values.count)]
     }
 
-    private func put(in bytes: UnsafeMutableRawBufferPointer, _ range: Range<Int>) {
+    func put(in bytes: UnsafeMutableRawBufferPointer, _ range: Range<Int>) {
         let width = min([1, 2, 4, 8][random.number(below: 4)], range.count)
         let steps = range.count / width
         let place = range.lowerBound + random.number(below: steps) * width
@@ -149,6 +154,12 @@ final class ImageSurgeon {
         case 10: superblock.mounts = UInt32(truncatingIfNeeded: interesting())
         default: superblock.mainRoot = superblock.spaceRoot
         }
+        writeSuperblock()
+    }
+
+    /// As if no number had been given out yet.
+    func forgetNumbers() {
+        superblock.nextInode = Superblock.firstInode
         writeSuperblock()
     }
 

@@ -87,6 +87,7 @@ struct SteppedMount {
         let attributes = try attempt { () throws(Pause) in try inode.attributes() }
         var node = ShadowTree.Node(
             kind: inode.kind, permissions: attributes.permissions.rawValue)
+        node.isInPlace = attributes.flags.contains(.noCopyOnWrite)
         switch inode.kind {
         case .regular: node.content = try content(inode, Int(attributes.size))
         case .symbolicLink:
@@ -136,32 +137,46 @@ final class RecordedRun {
     private let namespace: Namespace
     var stepper: Stepper { mount.stepper }
 
-    private(set) var tree = ShadowTree()
+    private(set) var tree: ShadowTree
     /// `digests[n]`: of the state after n operations.
-    private(set) var digests: [UInt64] = [0]
+    private(set) var digests: [UInt64]
+    /// `states[n]`: the state after n operations; empty unless files are overwritten in place.
+    private var states: [ShadowTree] = []
     private(set) var operations: [ShadowTree.Operation] = []
     /// When operation n had been acknowledged, in the recorder's moments; the first is before any.
     private(set) var acknowledged: [Int]
     /// Syncs that returned: when, and how many operations came before they began.
     private(set) var synced: [(moment: Int, operations: Int)]
 
-    /// On a device that is changed.
+    /// On a device that is changed. `overwrites`: some files are overwritten in place.
     convenience init(
-        _ device: any BlockDevice, _ options: DiskOptions, seed: UInt64, holds: Bool
+        _ device: any BlockDevice, _ options: DiskOptions, seed: UInt64, holds: Bool,
+        overwrites: Bool = false
     ) throws {
         let stepper = Stepper(seed: seed)
         let recorder = RecordingDevice(holds ? HeldDevice(device, stepper) : device)
-        try self.init(try SteppedMount(recorder, options, stepper), recorder, [:])
+        try self.init(
+            try SteppedMount(recorder, options, stepper), recorder,
+            ShadowTree(
+                isLoose: overwrites || !options.copiesOnWrite,
+                makesInPlace: !options.copiesOnWrite))
     }
 
     /// Goes on from what was found on a mount.
-    init(
+    convenience init(
         _ mount: SteppedMount, _ recorder: RecordingDevice, _ found: [String: ShadowTree.Node]
+    ) throws {
+        try self.init(mount, recorder, ShadowTree(found))
+    }
+
+    private init(
+        _ mount: SteppedMount, _ recorder: RecordingDevice, _ tree: ShadowTree
     ) throws {
         self.mount = mount
         self.recorder = recorder
-        tree = ShadowTree(found)
+        self.tree = tree
         digests = [tree.digest]
+        if tree.isLoose { states = [tree] }
         namespace = try Namespace(vfs: mount.vfs, root: mount.fileSystem)
         process = try Process(in: namespace)
         acknowledged = [recorder.moment]
@@ -179,6 +194,7 @@ final class RecordedRun {
 
     private func note(_ operation: ShadowTree.Operation) {
         tree.apply(operation)
+        if tree.isLoose { states.append(tree) }
         operations.append(operation)
         digests.append(tree.digest)
         acknowledged.append(recorder.moment)
@@ -328,6 +344,14 @@ final class RecordedRun {
         note(.permissions(path, permissions))
     }
 
+    /// As chattr +C does, of an empty file.
+    func overwriteInPlace(_ descriptor: Descriptor, _ path: String) throws {
+        try call { (completion) throws(Errno) in
+            try process.submitSetFlags(descriptor, .noCopyOnWrite, completion: completion)
+        }
+        note(.overwriteInPlace(path))
+    }
+
     func setAttribute(_ path: String, _ name: String, _ value: [UInt8]) throws {
         try call {
             process.submitSetExtendedAttribute(
@@ -363,8 +387,13 @@ final class RecordedRun {
     /// Nil: it may be there. Otherwise what is wrong with it.
     func judge(_ found: ShadowTree.Found, at moment: Int) -> String? {
         let allowed = allowed(at: moment)
-        let digest = found.digest
-        if allowed.contains(where: { digests[$0] == digest }) { return nil }
+        let digest = found.digest(isLoose: tree.isLoose)
+        var wrong: [String] = []
+        for count in allowed where digests[count] == digest {
+            guard let fault = mixture(found, after: count...allowed.upperBound) else { return nil }
+            wrong.append("after \(count) of \(allowed) operations: \(fault)")
+        }
+        if !wrong.isEmpty { return wrong.joined(separator: "; ") }
         let other = digests.firstIndex(of: digest)
         var nearest = ShadowTree()
         for operation in operations[..<allowed.lowerBound] { nearest.apply(operation) }
@@ -378,5 +407,27 @@ final class RecordedRun {
         }
         let what = other.map { "it is the state after \($0) operations" } ?? "it never was so"
         return "after \(allowed) operations: \(what): \(best)"
+    }
+
+    /// Each byte of a file that is overwritten in place is one that it was at some moment from that of the
+    /// state on. (Not each sector: the log has bytes, which are put over what came after them.) Nil: all are.
+    private func mixture(_ found: ShadowTree.Found, after counts: ClosedRange<Int>) -> String? {
+        guard tree.isLoose else { return nil }
+        let state = states[counts.lowerBound]
+        for (path, node) in found.nodes.sorted(by: { $0.key < $1.key }) where node.isInPlace {
+            guard let number = state.numbers[path] else { continue }
+            func byte(_ place: Int, _ count: Int) -> UInt8? {
+                guard let content = states[count].nodes[number]?.content else { return nil }
+                return place < content.count ? content[place] : 0
+            }
+            let wrong = node.content.indices.first { place in
+                !counts.contains { byte(place, $0) == node.content[place] }
+            }
+            guard let wrong else { continue }
+            let before = (0..<counts.lowerBound).last { byte(wrong, $0) == node.content[wrong] }
+            return "\(path), byte \(wrong) of \(node.content.count): "
+                + (before.map { "as it was after \($0) operations" } ?? "it never was so")
+        }
+        return nil
     }
 }

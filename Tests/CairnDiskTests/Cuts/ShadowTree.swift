@@ -2,7 +2,8 @@
 // cut of the power is judged by (design: after a cut the state is that after a prefix of them).
 //
 // A value. Each state has a digest, kept up to date with each operation, so that a state that was
-// found can be looked up among hundreds.
+// found can be looked up among hundreds. In a loose one, files that are overwritten in place count
+// with their size only: what a cut leaves of them is judged byte by byte.
 
 import CairnBase
 import CairnTestSupport
@@ -16,12 +17,18 @@ struct ShadowTree {
         var content: [UInt8] = []
         var attributes: [String: [UInt8]] = [:]
         var names: Set<String> = []
+        /// cow=off, or chattr +C.
+        var isInPlace = false
 
         /// Of all but its names.
-        func digest() -> UInt64 {
+        func digest(isLoose: Bool = false) -> UInt64 {
             var digest = Digest()
             digest.add(UInt64(kind.rawValue) << 32 | UInt64(permissions))
-            digest.add(content)
+            if isLoose, isInPlace {
+                digest.add(UInt64(content.count))
+            } else {
+                digest.add(content)
+            }
             for (name, value) in attributes.sorted(by: { $0.key < $1.key }) {
                 digest.add(Array(name.utf8))
                 digest.add(value)
@@ -44,6 +51,7 @@ struct ShadowTree {
         case exchange(String, String)
         case link(String, String)
         case permissions(String, UInt32)
+        case overwriteInPlace(String)
         case attribute(String, String, [UInt8]?)
     }
 
@@ -53,11 +61,18 @@ struct ShadowTree {
     private var digests: [String: UInt64] = [:]
     /// Of all of it.
     private(set) var digest: UInt64 = 0
+    let isLoose: Bool
+    /// New files are overwritten in place.
+    private let makesInPlace: Bool
 
-    init() {}
+    init(isLoose: Bool = false, makesInPlace: Bool = false) {
+        self.isLoose = isLoose
+        self.makesInPlace = makesInPlace
+    }
 
     /// What was found.
     init(_ found: [String: Node]) {
+        self.init()
         var seen: [Set<String>: Int] = [:]
         for (path, node) in found.sorted(by: { $0.key < $1.key }) {
             if let number = seen[node.names] {
@@ -83,7 +98,8 @@ struct ShadowTree {
         case .make(let path, let kind, let permissions, let content):
             last += 1
             nodes[last] = Node(
-                kind: kind, permissions: permissions, content: content, names: [path])
+                kind: kind, permissions: permissions, content: content, names: [path],
+                isInPlace: kind == .regular && makesInPlace)
             numbers[path] = last
             note(last)
         case .write(let path, let offset, let bytes):
@@ -128,6 +144,8 @@ struct ShadowTree {
             note(number)
         case .permissions(let path, let permissions):
             change(path) { $0.permissions = permissions }
+        case .overwriteInPlace(let path):
+            change(path) { $0.isInPlace = true }
         case .attribute(let path, let name, let value):
             change(path) { $0.attributes[name] = value }
         }
@@ -171,7 +189,7 @@ struct ShadowTree {
 
     private mutating func note(_ number: Int) {
         guard let node = nodes[number] else { return }
-        let digest = node.digest()
+        let digest = node.digest(isLoose: isLoose)
         for name in node.names { setDigest(digest, of: name) }
     }
 
@@ -194,8 +212,10 @@ struct ShadowTree {
     struct Found {
         var nodes: [String: Node] = [:]
 
-        var digest: UInt64 {
-            nodes.reduce(0) { $0 ^ ShadowTree.mixed($1.key, $1.value.digest()) }
+        var digest: UInt64 { digest(isLoose: false) }
+
+        func digest(isLoose: Bool) -> UInt64 {
+            nodes.reduce(0) { $0 ^ ShadowTree.mixed($1.key, $1.value.digest(isLoose: isLoose)) }
         }
     }
 

@@ -179,6 +179,8 @@ final class ToyStore: DirtyDataOwner, @unchecked Sendable {
 
     // MARK: DirtyDataOwner
 
+    func makeLateChanges(isUnmounting: Bool) async {}
+
     func placeDirtyData(isLast: Bool) async {
         for (number, file) in dirty.sorted(by: { $0.key < $1.key }) {
             do throws(Errno) {
