@@ -44,7 +44,8 @@ extension Session {
         let needsHandle = opening != nil || options.sharesLocks || errors != nil
         var handle = needsHandle ? openings.add(opening, errors) : 0
         if isNew, openFlags & OpenFlag.accessMask == OpenFlag.writeOnly,
-            !negotiated.writebackCache, !flags.contains(.directIO)
+            !negotiated.writebackCache, negotiated.minor >= Negotiation.dropsPagesMinor,
+            !flags.contains(.directIO)
         {
             flags.insert(.directIO)
             handle |= OpeningTable.writesPastCache

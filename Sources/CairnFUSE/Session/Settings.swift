@@ -55,6 +55,10 @@ enum Negotiation {
     /// That of Linux 5.17: older kernels lack what we rely on (the extended INIT and SETXATTR).
     static let oldestMinor: UInt32 = 36
 
+    /// From this minor version on the kernel drops its pages before it writes past them: it began between
+    /// Linux 6.6 and 6.7, which both speak 7.39.
+    static let dropsPagesMinor: UInt32 = 40
+
     /// Background requests (read-ahead, write-back) that the kernel sends before it holds back.
     /// High, because one filesystem that is slow must not keep those of others in the kernel.
     static let backgroundLimit: UInt16 = 16384
