@@ -48,7 +48,8 @@ import Testing
         var options = DiskOptions()
         options.cacheBytes = 16 << 20
         options.dirtyBytes = 4 << 20
-        let run = try RecordedRun(faulty, options, seed: seed, holds: false)
+        let run = try RecordedRun(
+            faulty, options, seed: seed, holds: false, overwrites: workload == .overwriting)
         if let number {
             var plan = FaultPlan(
                 failing: FaultPlan.Failure(number: number, isForEver: kind == .forEver))
