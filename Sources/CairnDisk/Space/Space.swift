@@ -204,7 +204,8 @@ final class Space: @unchecked Sendable {
             let kept = (reservePlaces + demand(moreRuns: 0, moreNodes: 0)) * size + promised.blocks
             return SpaceFigures(
                 total: geometry.endBlock.rawValue - geometry.firstBlock.rawValue,
-                free: UInt64(free), available: UInt64(max(0, free - kept)), data: dataBlocks,
+                free: UInt64(max(0, free - promised.blocks)),
+                available: UInt64(max(0, free - kept)), data: dataBlocks,
                 promised: UInt64(promised.blocks),
                 longestRuns: regions.reduce(0) { $0 + UInt64($1.longest) })
         }
@@ -215,9 +216,9 @@ final class Space: @unchecked Sendable {
 struct SpaceFigures: Hashable, Sendable {
     /// That nodes and data can have.
     var total: UInt64
-    /// In use by nobody, also what comes free with the next commit.
+    /// In use by nobody and not promised, also what comes free with the next commit.
     var free: UInt64
-    /// Of these, without what is kept for removing, promised, or needed by the next commit.
+    /// Of these, without what is kept for removing, or needed by the next commit.
     var available: UInt64
     /// Of files.
     var data: UInt64
