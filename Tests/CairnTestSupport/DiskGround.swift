@@ -77,11 +77,17 @@ public final class DiskGround: @unchecked Sendable {
     let time: ManualTime
     let timers: ManualTimers
     private let executor = TaskThreads()
+    /// What the store's own work runs on.
+    private let storeExecutor: any TaskExecutor
     private let lock = Lock()
     private var lines: [String] = []
 
-    init(_ device: any BlockDevice, time: ManualTime = ManualTime()) {
+    init(
+        _ device: any BlockDevice, time: ManualTime = ManualTime(),
+        storeExecutor: (any TaskExecutor)? = nil
+    ) {
         self.device = device
+        self.storeExecutor = storeExecutor ?? executor
         self.time = time
         timers = ManualTimers(time)
     }
@@ -130,7 +136,7 @@ public final class DiskGround: @unchecked Sendable {
                 volume, options,
                 StoreEnvironment(
                     account: account, work: { body in DispatchQueue.global().async { body() } },
-                    executor: executor, closed: {}, report: { self.report($0) }),
+                    executor: storeExecutor, closed: {}, report: { self.report($0) }),
                 hashBits: hashBits)
             // Bytes that the log has are written into files, which a tree gives.
             let recovering = DiskFileSystem(

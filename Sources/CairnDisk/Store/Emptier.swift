@@ -127,6 +127,12 @@ final class Emptier: @unchecked Sendable {
     private func step(_ inode: UInt64, _ cut: Cut) throws(Pause) -> Bool {
         let node = cut.node
         node.lock.lock()
+        // It has gone meanwhile, or has a job of its own that takes all of it.
+        if node.file?.isDropped == true {
+            node.lock.unlock()
+            cut.done.finish()
+            return false
+        }
         let goesOn: Bool
         do throws(Pause) {
             goesOn = try store.volume.changing(.operation) { (pass) throws(Pause) in
@@ -226,6 +232,26 @@ final class Emptier: @unchecked Sendable {
             }
             return numbers
         }
-        for number in numbers { add(Job(inode: number, cut: nil)) }
+        for number in numbers { add(await job(forOrphan: number)) }
+    }
+
+    /// A file that has names was cut: what lies behind its end goes before it may grow again.
+    private func job(forOrphan number: UInt64) async -> Job {
+        let store = self.store
+        do throws(Errno) {
+            let node = DiskStore.node(
+                try await suspending { () throws(Pause) in try store.tree.node(number) })
+            guard let file = node.file else { return Job(inode: number, cut: nil) }
+            let done = Wait()
+            let end = node.lock.withLock {
+                file.emptying = done
+                node.state.isOrphan = true
+                return store.layout.roundedUp(node.stored.size)
+            }
+            return Job(inode: number, cut: Cut(node: node, end: end, done: done))
+        } catch {
+            // It has no names, or cannot be read; the job tells of that.
+            return Job(inode: number, cut: nil)
+        }
     }
 }
