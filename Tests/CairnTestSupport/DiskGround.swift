@@ -133,7 +133,8 @@ public final class DiskGround: @unchecked Sendable {
                     executor: executor, closed: {}, report: { self.report($0) }),
                 hashBits: hashBits)
             // Bytes that the log has are written into files, which a tree gives.
-            let recovering = DiskFileSystem(store, time: time)
+            let recovering = DiskFileSystem(
+                store, time: time, nodeLimit: options.nodeLimit)
             try await volume.start(owner: store)
             withExtendedLifetime(recovering) {}
             return store

@@ -8,12 +8,6 @@ extension DiskStore: DirtyDataOwner {
     private static var batchFiles: Int { 512 }
 
     func placeDirtyData(isLast: Bool) async {
-        let scratch: PlacementScratch
-        do throws(Errno) {
-            scratch = try PlacementScratch()
-        } catch {
-            return report("dirty data cannot be placed: \(error)")
-        }
         await turn.acquire()
         defer { turn.release() }
         // What fails stays dirty, and is listed again.
@@ -39,13 +33,13 @@ extension DiskStore: DirtyDataOwner {
                 if left > 0 || batch.pageCount >= DiskStore.batchPages
                     || batch.placements.count >= DiskStore.batchFiles
                 {
-                    await batch.carryOut(scratch)
+                    await batch.carryOut()
                     batch = PlacementBatch(self)
                 }
                 if pages == 0 || placement.failure != nil { break }
             } while left > 0
         }
-        await batch.carryOut(scratch)
+        await batch.carryOut()
     }
 
     /// Its placement could not even begin: another one of it has failed.
@@ -63,14 +57,13 @@ extension DiskStore: DirtyDataOwner {
             await turn.acquire()
             defer { turn.release() }
             do throws(Errno) {
-                let scratch = try PlacementScratch()
                 let placement = try await suspending { () throws(Pause) in
                     try FilePlacement.begin(node, pages: DiskStore.batchPages)
                 }
                 guard let placement else { return _ = done.finish() }
                 let batch = PlacementBatch(self)
                 batch.add(placement)
-                await batch.carryOut(scratch)
+                await batch.carryOut()
                 done.finish(placement.failure)
             } catch {
                 relist(node)

@@ -227,9 +227,8 @@ extension FilePlacement {
     ) throws(Errno) -> DataPiece? {
         let blockSize = Int(file.store.blockSize)
         guard range.count > blockSize, file.stubbornness.admits() else { return nil }
-        let whole = scratch.contiguous(segments, count: range.count)
-        let room = UnsafeMutableRawBufferPointer(
-            rebasing: scratch.output.memory[..<(range.count - blockSize)])
+        let whole = try scratch.contiguous(segments, count: range.count)
+        let room = try scratch.room(range.count - blockSize)
         let count = compressor.compress(whole, into: room)
         file.stubbornness.note(shrank: count != nil)
         guard let count else { return nil }
@@ -267,16 +266,19 @@ extension FilePlacement {
     }
 }
 
-/// What compressing needs, made once for many placements. Used by one task at a time.
+/// What compressing needs, made when it is first needed. Used by one task at a time.
 final class PlacementScratch: @unchecked Sendable {
     // Sendable: handed from task to task.
-    private let input: AlignedBuffer
-    let output: AlignedBuffer
+    private var input: AlignedBuffer?
+    private var output: AlignedBuffer?
     private var compressors: [CompressionSetting: Compressor] = [:]
 
-    init() throws(Errno) {
-        input = try AlignedBuffer(count: Int(ExtentRecord.maximumWhole))
-        output = try AlignedBuffer(count: Int(ExtentRecord.maximumWhole))
+    /// Memory for a record.
+    private func made(_ buffer: inout AlignedBuffer?) throws(Errno) -> AlignedBuffer {
+        if let buffer { return buffer }
+        let new = try AlignedBuffer(count: Int(ExtentRecord.maximumWhole))
+        buffer = new
+        return new
     }
 
     func compressor(_ setting: CompressionSetting) -> Compressor {
@@ -286,10 +288,17 @@ final class PlacementScratch: @unchecked Sendable {
         return made
     }
 
-    /// The bytes as one piece.
-    func contiguous(_ segments: [BlockSegment], count: Int) -> UnsafeRawBufferPointer {
+    /// Room for what comes out, until it is asked for again.
+    func room(_ count: Int) throws(Errno) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(rebasing: try made(&output).memory[..<count])
+    }
+
+    /// The bytes as one piece, until it is asked for again.
+    func contiguous(
+        _ segments: [BlockSegment], count: Int
+    ) throws(Errno) -> UnsafeRawBufferPointer {
         if segments.count == 1 { return UnsafeRawBufferPointer(segments[0].memory) }
-        let target = UnsafeMutableRawBufferPointer(rebasing: input.memory[..<count])
+        let target = UnsafeMutableRawBufferPointer(rebasing: try made(&input).memory[..<count])
         segments.copyBytes(to: target)
         return UnsafeRawBufferPointer(target)
     }

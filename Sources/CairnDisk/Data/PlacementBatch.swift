@@ -24,11 +24,11 @@ final class PlacementBatch: @unchecked Sendable {
         pageCount += placement.snapshot?.pageCount ?? 0
     }
 
-    /// Carries all of them to their end.
-    func carryOut(_ scratch: PlacementScratch) async {
+    /// Carries all of them to their end. The caller has the store's turn.
+    func carryOut() async {
         for placement in placements {
             do throws(Errno) {
-                try await placement.makePieces(scratch)
+                try await placement.makePieces(store.scratch)
             } catch {
                 placement.failure = error
             }

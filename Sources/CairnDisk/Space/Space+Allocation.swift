@@ -137,8 +137,12 @@ extension Space {
         availablePlaces -= places
     }
 
-    /// Places that must not be broken up for data.
-    fileprivate var keptPlaces: Int { reservePlaces + openNodes + closingNodes + promised.nodes }
+    /// Places that are not broken up for data as long as there are others.
+    fileprivate var keptPlaces: Int { reservePlaces + neededPlaces }
+
+    /// Places that are never broken up for data: commits need them. (Data that was promised room leaves the
+    /// reserve alone, but for what removals are just using of it.)
+    fileprivate var neededPlaces: Int { demand(moreRuns: 0, moreNodes: 0) }
 }
 
 /// One search for blocks for data. Lives under the space's lock.
@@ -238,7 +242,7 @@ private struct DataSearch {
             while remaining > 0, let free = map.firstFree(from: block, before: map.count) {
                 block = free + 1
                 if grid.isInFreePlace(free, in: map) {
-                    guard mayBreak, space.availablePlaces > space.keptPlaces else {
+                    guard mayBreak, space.availablePlaces > space.neededPlaces else {
                         block = free + 1
                         continue
                     }

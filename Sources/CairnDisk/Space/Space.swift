@@ -85,7 +85,10 @@ final class Space: @unchecked Sendable {
         spaceNodes = Int(superblock.spaceNodes)
         let places = Int(
             (geometry.endBlock.rawValue - geometry.firstBlock.rawValue) / geometry.nodeBlocks)
-        reservePlaces = min(max(places / 24, min(40, places / 5)), 4096)
+        // The largest change that only removes takes away an attribute of 64 KiB, in items of less than half a
+        // node: all of their leaves, and as many neighbours to merge with.
+        let removal = 24 + 4 * 65536 / Int(geometry.nodeSize)
+        reservePlaces = min(max(places / 24, min(max(40, removal), places / 5)), 4096)
         dataCursor = geometry.firstBlock
         nodeCursor = geometry.firstBlock
     }
@@ -113,7 +116,7 @@ final class Space: @unchecked Sendable {
     }
 
     /// Places that commits need for what is changed already, for what is promised, and for so much more.
-    private func demand(moreRuns: Int, moreNodes: Int) -> Int {
+    func demand(moreRuns: Int, moreNodes: Int) -> Int {
         let nodes = openNodes + promised.nodes + moreNodes
         let runs = open.used.count + open.freed.count + moreRuns
         return nodes + closingNodes + spaceDemand(runs: runs, nodes: nodes)
@@ -145,13 +148,21 @@ final class Space: @unchecked Sendable {
         }
     }
 
+    /// Places that are left when all data that is promised has its blocks: it takes those first that belong to
+    /// no whole place.
+    private var placesBesideData: Int {
+        let size = Int(geometry.nodeBlocks)
+        let fragments = availableBlocks - availablePlaces * size
+        return availablePlaces - (max(0, promised.blocks - fragments) + size - 1) / size
+    }
+
     /// Whether a change that will make so many nodes dirty and uses and frees so many runs can be
     /// made: a commit must find places for them.
     func admit(nodes: Int, runs: Int, mayUseReserve: Bool) -> SpaceVerdict {
         lock.lock()
         defer { lock.unlock() }
         let kept = mayUseReserve ? 0 : reservePlaces
-        if kept + demand(moreRuns: runs, moreNodes: nodes) <= availablePlaces { return .granted }
+        if kept + demand(moreRuns: runs, moreNodes: nodes) <= placesBesideData { return .granted }
         return isCommitWorthwhile ? .afterCommit : .never
     }
 
@@ -193,7 +204,8 @@ final class Space: @unchecked Sendable {
             let kept = (reservePlaces + demand(moreRuns: 0, moreNodes: 0)) * size + promised.blocks
             return SpaceFigures(
                 total: geometry.endBlock.rawValue - geometry.firstBlock.rawValue,
-                free: UInt64(free), available: UInt64(max(0, free - kept)), data: dataBlocks,
+                free: UInt64(max(0, free - promised.blocks)),
+                available: UInt64(max(0, free - kept)), data: dataBlocks,
                 promised: UInt64(promised.blocks),
                 longestRuns: regions.reduce(0) { $0 + UInt64($1.longest) })
         }
@@ -204,9 +216,9 @@ final class Space: @unchecked Sendable {
 struct SpaceFigures: Hashable, Sendable {
     /// That nodes and data can have.
     var total: UInt64
-    /// In use by nobody, also what comes free with the next commit.
+    /// In use by nobody and not promised, also what comes free with the next commit.
     var free: UInt64
-    /// Of these, without what is kept for removing, promised, or needed by the next commit.
+    /// Of these, without what is kept for removing, or needed by the next commit.
     var available: UInt64
     /// Of files.
     var data: UInt64

@@ -1,6 +1,6 @@
 // DiskEnvironment: the world that mounts of mfs_disk stand in: passed in by the command, or by a test.
 
-public import CairnBase
+import CairnBase
 public import CairnIO
 public import CairnVFS
 

@@ -8,7 +8,7 @@ public final class DiskFileSystem: TreeFileSystem, @unchecked Sendable {
     // Sendable: as TreeFileSystem.
     let diskStore: DiskStore
 
-    init(_ store: DiskStore, time: any TimeSource, nodeLimit: Int = 1 << 16) {
+    init(_ store: DiskStore, time: any TimeSource, nodeLimit: Int) {
         diskStore = store
         super.init(typeName: "mfs_disk", time: time, store: store, nodeLimit: nodeLimit)
     }

@@ -1,6 +1,6 @@
 // mfs_disk: the filesystem type on an image or a device.
 
-public import CairnBase
+import CairnBase
 import CairnCache
 public import CairnVFS
 
@@ -71,11 +71,12 @@ public struct DiskFileSystemType: FileSystemType {
         var result: Result<DiskFileSystem, MountFailure>?
     }
 
-    /// Opens a filesystem on a device, carries its log out and starts it.
+    /// Opens a filesystem on a device, carries its log out and starts it. `nodeLimit`: nodes that stay in
+    /// memory; nil: as many as suit the cache.
     static func open(
         _ opened: OpenedDevice, _ source: String, _ options: DiskOptions,
         _ environment: DiskEnvironment, time: any TimeSource,
-        hashBits: UInt64 = NameKey.hashBits, nodeLimit: Int = 1 << 16
+        hashBits: UInt64 = NameKey.hashBits, nodeLimit: Int? = nil
     ) async throws(MountFailure) -> DiskFileSystem {
         do throws(VolumeFailure) {
             let volume = try await Volume.open(
@@ -91,7 +92,8 @@ public struct DiskFileSystemType: FileSystemType {
                     account: account, work: environment.work, executor: environment.executor,
                     closed: opened.close, report: environment.report),
                 hashBits: hashBits)
-            let fileSystem = DiskFileSystem(store, time: time, nodeLimit: nodeLimit)
+            let fileSystem = DiskFileSystem(
+                store, time: time, nodeLimit: nodeLimit ?? options.nodeLimit)
             try await volume.start(owner: store)
             do throws(Errno) {
                 try await suspending { () throws(Pause) in try fileSystem.start() }

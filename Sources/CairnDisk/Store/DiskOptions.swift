@@ -57,6 +57,10 @@ struct DiskOptions: Hashable, Sendable {
 
     var pageCacheBytes: Int { Int(cacheBytes) - nodeCacheBytes }
 
+    /// How many nodes that nobody uses stay in memory: a kilobyte each, or somewhat more with what
+    /// it knows of its pages, so up to a third of the cache beside it.
+    var nodeLimit: Int { Int(min(cacheBytes / 4096, 1 << 16)) }
+
     /// How many nodes wait for their time of access to be recorded: for each a kilobyte or two of memory.
     var accessTimeLimit: Int { Int(min(cacheBytes >> 16, 4096)) }
 

@@ -50,13 +50,13 @@ extension DiskStore {
 }
 
 extension Sequence<Edit> {
-    /// A name goes, and none comes. On a full filesystem too (requirement D6), also where the file stays for
-    /// somebody who holds it.
+    /// A name goes, or an extended attribute, and none comes. On a full filesystem too (requirement D6), also
+    /// where the file stays for somebody who holds it.
     fileprivate var onlyTakeAway: Bool {
         var takes = false
         for edit in self {
             switch edit {
-            case .remove: takes = true
+            case .remove, .extendedAttribute(_, of: _, nil): takes = true
             case .create, .insert, .replace, .extendedAttribute, .reserve: return false
             case .attributes, .punch, .orphan, .adopt, .free: break
             }

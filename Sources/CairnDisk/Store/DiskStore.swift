@@ -31,6 +31,8 @@ final class DiskStore: NodeStore, @unchecked Sendable {
     let counters = DataCounters()
     /// One placing at a time.
     let turn = TaskLock()
+    /// Of whoever has the turn.
+    let scratch = PlacementScratch()
     private(set) var emptier: Emptier!
     private unowned(unsafe) var attachedTree: TreeFileSystem?
     /// Behind where data was placed last.

@@ -20,7 +20,9 @@ extension Volume {
                 .EINVAL, "a device of \(device.size) bytes", "no mfs_disk filesystem is so small")
         }
         let choice = try await readSlots(environment)
-        guard let newest = choice.candidates.first else {
+        // Beside a superblock of another version, one of this version is what newer software left behind: it says
+        // nothing of what that has written since.
+        guard let newest = choice.candidates.first, choice.otherVersions.isEmpty else {
             throw noSuperblock(choice)
         }
         for (slot, damage) in choice.damage {

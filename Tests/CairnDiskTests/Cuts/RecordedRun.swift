@@ -20,7 +20,7 @@ struct SteppedMount {
 
     init(
         _ device: any BlockDevice, _ options: DiskOptions, _ stepper: Stepper,
-        nodeLimit: Int = 1 << 10
+        nodeLimit: Int? = 1 << 10
     ) throws {
         self.stepper = stepper
         let reports = Reports()
@@ -35,7 +35,7 @@ struct SteppedMount {
                 OpenedDevice(device) {}, "image", options, environment, time: time,
                 nodeLimit: nodeLimit)
         }
-        vfs = VFS(time: time, dentryLimit: nodeLimit)
+        vfs = VFS(time: time, dentryLimit: nodeLimit ?? 64)
     }
 
     func attempt<Value>(_ body: @escaping () throws(Pause) -> Value) throws -> Value {

@@ -1,6 +1,7 @@
 // Records of data, compressed and unpacked: nothing is lost, stubborn data is left alone, and damaged
 // bytes never get beyond their room (requirements D7, T4).
 
+import CairnIO
 import CairnTestPace
 import CairnTestSupport
 import Testing
@@ -47,6 +48,21 @@ import Testing
             whole[..<32].allSatisfy { $0 == 0xA5 }
                 && whole[(32 + count)...].allSatisfy { $0 == 0xA5 })
         return isSound ? Array(whole[32..<32 + count]) : nil
+    }
+
+    // D7: what compressing needs is made once, when it first does.
+    @Test func memoryForCompressingIsUsedAgain() throws {
+        let scratch = PlacementScratch()
+        #expect(scratch.compressor(.init(method: .lz4)) === scratch.compressor(.init(method: .lz4)))
+        #expect(try scratch.room(4096).baseAddress == scratch.room(100_000).baseAddress)
+        var bytes: [UInt8] = [1, 2, 3, 4]
+        try bytes.withUnsafeMutableBytes { bytes in
+            let part = { BlockSegment(UnsafeMutableRawBufferPointer(rebasing: bytes[$0])) }
+            let one = try scratch.contiguous([part(0..<3)], count: 3)
+            #expect(one.baseAddress == UnsafeRawPointer(bytes.baseAddress), "no copy")
+            let two = try scratch.contiguous([part(2..<4), part(0..<2)], count: 4)
+            #expect(Array(two) == [3, 4, 1, 2])
+        }
     }
 
     // D7: a file of any length that does not shrink is tried now and then, to its end.

@@ -146,7 +146,7 @@ import Testing
         try m.end()
     }
 
-    // C8: the memory for them is bounded, also where no commit comes in time.
+    // V5: the memory for them is bounded, also where no commit comes in time.
     @Test func manyAreRecordedSoon() throws {
         var options = DiskGround.smallOptions
         options.cacheBytes = DiskOptions.leastCache

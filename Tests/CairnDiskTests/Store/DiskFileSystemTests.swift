@@ -252,4 +252,50 @@ import Testing
         #expect(ground.reports == [])
         try VolumeGround.expectSound(device)
     }
+
+    // V5: a mount with a small cache keeps few nodes.
+    @Test func nodesInMemoryFollowTheCache() throws {
+        var options = DiskOptions()
+        #expect(options.nodeLimit == 1 << 16)
+        options.cacheBytes = DiskOptions.leastCache
+        #expect(options.nodeLimit == 1024)
+        let device = try DiskGround.formatted(size: 32 << 20)
+        let mount = try SteppedMount(device, options, Stepper(seed: 1), nodeLimit: nil)
+        let root = mount.fileSystem.root
+        let node = NewNode(kind: .regular, permissions: Permissions(rawValue: 0o644))
+        for index in 0..<4000 {
+            try mount.attempt { () throws(Pause) in
+                try FileName("f\(index)").withName { name throws(Pause) in
+                    _ = try mount.vfs.create(name, in: root, node, by: Caller(.root))
+                }
+            }
+        }
+        #expect(mount.fileSystem.residentNodeCount < 1500)
+        try mount.close()
+    }
+
+    // D6, V10: statfs tells at once what a write has taken, and again the same when it is on the device.
+    @Test func statfsKnowsWhatIsPromised() throws {
+        let device = try DiskGround.formatted(size: 64 << 20)
+        let ground = DiskGround(device)
+        var options = DiskGround.smallOptions
+        options.cacheBytes = 128 << 20
+        let store = try ground.store(options)
+        let s = try Session(store: store, time: ground.time)
+        let file = try s.file("/f")
+        try store.commit()
+        let before = try s.statistics()
+        try s.write(file, [UInt8](repeating: 1, count: 8 << 20))
+        let written = try s.statistics()
+        #expect(written.freeBlocks == before.freeBlocks - 2048)
+        #expect(written.availableBlocks <= before.availableBlocks - 2048)
+        try store.commit()
+        let placed = try s.statistics()
+        #expect(placed.freeBlocks <= written.freeBlocks)
+        #expect(placed.freeBlocks > written.freeBlocks - 64, "nodes for the extents")
+        try s.unlink("/f")
+        #expect(try s.statistics().freeBlocks > before.freeBlocks - 64)
+        try s.close()
+        #expect(ground.reports == [])
+    }
 }

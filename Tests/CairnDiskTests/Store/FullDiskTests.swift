@@ -106,11 +106,50 @@ import Testing
         #expect(ground.reports == [])
         try VolumeGround.expectSound(device)
     }
+
+    /// Attributes and lists take room as names do, and give it back.
+    @Test(arguments: [UInt64(4) << 20, 16 << 20], [UInt32(4096), 16384])
+    func attributesCanBeRemovedFromAFullFilesystem(_ size: UInt64, _ nodeSize: UInt32) throws {
+        let device = try DiskGround.formatted(size: size, nodeSize: nodeSize)
+        let ground = DiskGround(device)
+        let store = try ground.store()
+        let s = try Session(store: store, time: ground.time)
+        let before = try s.statistics().freeBlocks
+        var random = SeededRandom(seed: 3)
+        let value = [UInt8](repeating: 9, count: 65536)
+        var made: [(path: String, attribute: String)] = []
+        // Small ones until nothing more fits, in what large ones have left.
+        for limit in [65536, 4000, 100, 1] {
+            #expect(throws: Errno.ENOSPC) {
+                while true {
+                    let path = "/f\(made.count)"
+                    let file = try s.file(path)
+                    let count = limit == 65536 ? limit : 1 + random.number(below: limit)
+                    made.append((path, "user.none"))
+                    try s.setAttribute(file, "user.x", Array(value.prefix(count)))
+                    made[made.count - 1].attribute = "user.x"
+                }
+            }
+            try store.commit()
+        }
+        #expect(made.count > 20)
+        made.shuffle(using: &random)
+        for (path, attribute) in made where attribute == "user.x" {
+            try s.setAttribute(s.inode(path), attribute, nil)
+        }
+        for (path, _) in made { try s.unlink(path) }
+        try store.finishEmptying()
+        try store.commit()
+        #expect(try s.statistics().freeBlocks == before)
+        try s.close()
+        #expect(ground.reports == [])
+        try VolumeGround.expectSound(device)
+    }
 }
 
 extension DiskStore {
     /// Waits until all that was removed has given back what it held.
-    fileprivate func finishEmptying() throws(Errno) {
+    func finishEmptying() throws(Errno) {
         try blocking { () throws(Pause) in
             if let wait = emptier.untilIdle { throw .wait(wait) }
         }

@@ -38,6 +38,31 @@ import Testing
         #expect(ground.reports.all == [])
     }
 
+    // D12: what newer software has taken over is not mounted as it was before.
+    @Test(arguments: [2, 9])
+    func aSlotOfAnotherVersionRefusesTheMount(_ slot: Int) throws {
+        let device = try VolumeGround.format()
+        let length = SuperblockSlot.length
+        let places = [1, slot].map { Int(SuperblockSlot.offset(of: $0, end: device.size)) }
+        var bytes = Array(device.contents[places[0]..<places[0] + length])
+        bytes[8] = 2
+        bytes[12] = UInt8(slot)
+        SuperblockTests.fixChecksum(&bytes)
+        UnsafeMutableRawBufferPointer(rebasing: device.contents[places[1]..<places[1] + length])
+            .copyBytes(from: bytes)
+        let ground = VolumeGround()
+        for isReadOnly in [false, true] {
+            var options = VolumeOptions()
+            options.isReadOnly = isReadOnly
+            let failure = #expect(throws: VolumeFailure.self) {
+                _ = try ground.open(device, options)
+            }
+            #expect(failure?.errno == .EOPNOTSUPP)
+            #expect(failure?.what == "version 2 of the format")
+        }
+        #expect(throws: CheckFailure.self) { try VolumeGround.findings(device) }
+    }
+
     @Test func tooSmallDevicesAreRefusedClearly() throws {
         let device = try MemoryDevice(size: (4 << 20) - 512)
         #expect(throws: VolumeFailure.self) {
