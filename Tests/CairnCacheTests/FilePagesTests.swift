@@ -147,7 +147,9 @@ import Testing
     }
 
     // C5: a hole is zeros, the bytes around it stay
-    @Test(arguments: [100..<200, 0..<4096, 100..<8192, 4096..<12_300, 5000..<30_001])
+    @Test(arguments: [
+        100..<200, 0..<4096, 0..<100, 12_288..<12_289, 100..<8192, 4096..<12_300, 5000..<30_001,
+    ])
     func aHoleIsZeros(_ range: Range<Int>) throws {
         let (_, bench, file) = try written()
         try file.writeAll(pattern(10_000, at: 0, mark: 3), at: 0)

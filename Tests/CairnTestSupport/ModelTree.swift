@@ -164,8 +164,12 @@ public struct ModelTree {
             guard attributes.linkCount == node.linkCount else {
                 return "\(path) has \(attributes.linkCount) links, not \(node.linkCount)"
             }
-            guard try session.read(inode, count: node.bytes.count + 100) == node.bytes else {
-                return "\(path) has other data"
+            let bytes = try session.read(inode, count: node.bytes.count + 100)
+            guard bytes == node.bytes else {
+                let place = zip(bytes, node.bytes).enumerated().first { $1.0 != $1.1 }
+                let other = place.map { "\($0): \($1.0) instead of \($1.1)" } ?? "the end"
+                return "\(path) has other data: \(bytes.count) bytes of \(node.bytes.count), "
+                    + "the first other one at \(other)"
             }
         default:
             break

@@ -144,6 +144,9 @@ import Testing
             #expect(try s.stat(file).size == 200_000)
             var expected = bytes
             expected.replaceSubrange(5_000..<145_000, with: [UInt8](repeating: 0, count: 140_000))
+            // From the start of a block, and not to its end.
+            try s.allocate("/f", .punchHole, 196_608, 1000)
+            expected.replaceSubrange(196_608..<197_608, with: [UInt8](repeating: 0, count: 1000))
             #expect(try s.read(file, count: 300_000) == expected)
             try s.allocate("/f", .zero(keepSize: false), 150_000, 100_000)
             #expect(try s.stat(file).size == 250_000)

@@ -5,11 +5,14 @@ import CairnTestPace
 import CairnTestSupport
 import CairnTree
 import CairnVFS
+import Glibc
 import Testing
 
 @Suite struct ModelTests {
-    /// Set to replay what failed.
-    private static let fixedSeed: UInt64? = nil
+    /// CAIRN_MODEL_SEED replays what failed.
+    private static let fixedSeed = getenv("CAIRN_MODEL_SEED").flatMap {
+        UInt64(String(cString: $0))
+    }
 
     @Test("The tree does what the model does", arguments: Ground.allCases)
     func compare(_ ground: Ground) throws {

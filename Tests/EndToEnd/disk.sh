@@ -178,3 +178,39 @@ test_disk_survives_the_death_of_its_daemon() {
     cairn umount mnt
     cairn fsck --data disk.img
 }
+
+# D5: with -o sync each change is durable as the call returns, whatever it changes.
+test_with_sync_every_change_is_durable_at_once() {
+    [ "$(id -u)" = 0 ] || skip "only root may ask for sync"
+    cairn mkfs --size 100M disk.img
+    mkdir mnt
+    "$CAIRN" mount -f -o sync,commit=300000 disk.img mnt &
+    daemon=$!
+    while ! isMounted "$work/mnt"; do sleep 0.1; done
+    mkdir mnt/d mnt/gone
+    echo text >mnt/d/file
+    ln mnt/d/file mnt/second
+    ln -s d/file mnt/link
+    mkfifo mnt/fifo
+    rmdir mnt/gone
+    touch mnt/removed
+    rm mnt/removed
+    mv mnt/d/file mnt/d/renamed
+    setfattr -n user.key -v value mnt/second
+    fallocate -l 1M mnt/long
+    truncate -s 3 mnt/second
+    cp mnt/second mnt/copy
+    chmod 600 mnt/copy
+    touch -d "2001-02-03 04:05:06" mnt/d
+    find mnt -mindepth 1 -printf '%P %y %m %n %s %l %T@\n' | sort >before
+    kill -9 $daemon
+    wait $daemon || true
+    umount -l mnt
+    cairn fsck --data disk.img
+    mountDisk
+    find mnt -mindepth 1 -printf '%P %y %m %n %s %l %T@\n' | sort >after
+    diff before after
+    [ "$(getfattr --only-values -n user.key mnt/second)" = value ]
+    [ "$(cat mnt/copy)" = tex ]
+    cairn umount mnt
+}

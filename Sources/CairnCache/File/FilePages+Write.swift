@@ -150,7 +150,7 @@ extension FilePages {
         let tail = Int(truncatingIfNeeded: range.upperBound & pageMask)
         // Both are there before anything changes.
         let headPage = head != 0 ? try kept(first) : nil
-        let tailPage = tail != 0 && end - 1 != first ? try kept(end - 1) : nil
+        let tailPage = tail != 0 && (end - 1 != first || head == 0) ? try kept(end - 1) : nil
         lock.lock()
         defer { lock.unlock() }
         for snapshot in snapshots where snapshot.touches(first..<end) {

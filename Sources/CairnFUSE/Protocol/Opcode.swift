@@ -87,6 +87,28 @@ enum Opcode: UInt32, CaseIterable, Sendable {
         }
     }
 
+    /// Changes names, attributes or space. (Of WRITE, its own flags say how durable it must be.)
+    var changesMetadata: Bool {
+        switch self {
+        case .setAttributes, .makeSymbolicLink, .makeNode, .makeDirectory, .unlink,
+            .removeDirectory, .rename,
+            .rename2, .link, .create, .createTemporary, .setExtendedAttribute,
+            .removeExtendedAttribute,
+            .control, .allocate, .copyRange, .copyRange64:
+            return true
+        default: return false
+        }
+    }
+
+    /// Its reply begins with struct fuse_entry_out: the kernel was told of a node.
+    var givesEntry: Bool {
+        switch self {
+        case .makeSymbolicLink, .makeNode, .makeDirectory, .link, .create, .createTemporary:
+            return true
+        default: return false
+        }
+    }
+
     /// Sent because of what a program did, and nobody waits for the answer.
     var isNotAwaited: Bool {
         switch self {

@@ -103,6 +103,9 @@ struct Request: @unchecked Sendable {
     /// COPY_FILE_RANGE: about two nodes, of which the second changes.
     var isCopy: Bool { opcode == .copyRange || opcode == .copyRange64 }
 
+    /// The node that it changes.
+    var changedNode: UInt64 { isCopy ? arguments.u64(16) : nodeID }
+
     // MARK: Names
 
     /// The text at the beginning of the payload, up to its NUL.

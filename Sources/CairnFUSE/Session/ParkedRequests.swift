@@ -89,12 +89,9 @@ final class ParkedRequest: @unchecked Sendable {
         }
     }
 
-    /// The wait failed, between two runs: a file without a name that an earlier run made and
-    /// holds would stay for ever.
+    /// The wait failed, between two runs.
     private func abandon(_ error: Errno) {
-        if holder.request.opcode == .createTemporary {
-            progress.inode?.drop()
-        }
+        session.abandon(holder.request, progress)
         end(.failure(error))
     }
 

@@ -161,22 +161,17 @@ extension Session {
     func createTemporary(
         _ request: Request, _ reply: ReplyBuffer, _ worker: Worker, _ progress: inout Progress
     ) throws(Pause) -> Outcome {
-        do throws(Pause) {
-            let directory = try writable(request.nodeID)
-            let caller = caller(request, worker)
-            if progress.inode == nil {
-                progress.inode = try vfs.createTemporary(
-                    in: directory.inode, newFile(request), by: caller)
-            }
-            guard let inode = progress.inode else { throw .failed(.EIO) }
-            try putEntryAndOpening(
-                Location(mount: directory.mount, inode: inode), request.arguments.u32(0), caller,
-                in: reply)
-        } catch {
-            if case .failed = error { progress.inode?.drop() }
-            throw error
+        let directory = try writable(request.nodeID)
+        let caller = caller(request, worker)
+        if progress.inode == nil {
+            progress.inode = try vfs.createTemporary(
+                in: directory.inode, newFile(request), by: caller)
         }
-        progress.inode?.drop()
+        guard let inode = progress.inode else { throw .failed(.EIO) }
+        try putEntryAndOpening(
+            Location(mount: directory.mount, inode: inode), request.arguments.u32(0), caller,
+            in: reply)
+        inode.drop()
         return .reply(Wire.entrySize + Wire.openReplySize)
     }
 

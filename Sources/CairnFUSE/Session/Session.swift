@@ -81,6 +81,8 @@ final class Session: @unchecked Sendable {
         var point = SyncPoint()
         /// The kernel was told to drop its pages of what was written.
         var pagesAreDropped = false
+        /// The reply of what has been done, while it becomes durable.
+        var finished: [UInt8]?
     }
 
     // MARK: Dispatch
@@ -93,13 +95,56 @@ final class Session: @unchecked Sendable {
         _ progress: inout Progress
     ) throws(Pause) -> Outcome {
         do throws(Pause) {
-            return try dispatch(request, reply, worker, &progress)
+            var outcome = Outcome.done
+            if let finished = progress.finished {
+                finished.withUnsafeBytes { reply.put($0, at: 0) }
+                outcome = .reply(finished.count)
+            } else {
+                outcome = try dispatch(request, reply, worker, &progress)
+            }
+            if request.opcode.changesMetadata, case .reply(let size) = outcome {
+                try makeDurable(request, reply, size, &progress)
+            }
+            return outcome
         } catch {
             switch error {
-            case .failed(.ENOSYS): throw .failed(.EOPNOTSUPP)
-            case .failed: throw error
+            case .failed(let errno):
+                abandon(request, progress)
+                throw errno == .ENOSYS ? .failed(.EOPNOTSUPP) : error
             case .wait(let wait): throw .wait(registered(wait, of: request))
             }
+        }
+    }
+
+    /// On a mount with `-o sync` a change is durable before its answer.
+    @inline(__always)
+    private func makeDurable(
+        _ request: Request, _ reply: ReplyBuffer, _ size: Int, _ progress: inout Progress
+    ) throws(Pause) {
+        guard let place = nodes.place(request.changedNode),
+            place.mount.flags.contains(.synchronous)
+        else { return }
+        if progress.finished == nil {
+            progress.finished = Array(reply.part(0, size))
+            progress.point = SyncPoint()
+        }
+        try place.inode.sync(dataOnly: false, &progress.point)
+    }
+
+    /// A request that was begun fails: the kernel does not learn of the node that it made, and nobody holds
+    /// a file without a name.
+    func abandon(_ request: Request, _ progress: Progress) {
+        if let finished = progress.finished {
+            guard request.opcode.givesEntry else { return }
+            finished.withUnsafeBytes { reply in
+                if reply.count > Wire.entrySize {
+                    let handle = reply.load(fromByteOffset: Wire.entrySize, as: UInt64.self)
+                    openings.remove(handle)?.opening?.close()
+                }
+                nodes.forget(reply.load(as: UInt64.self), count: 1)
+            }
+        } else if request.opcode == .createTemporary {
+            progress.inode?.drop()
         }
     }
 
@@ -266,8 +311,7 @@ final class Session: @unchecked Sendable {
     /// Who asks. The kernel has checked what they may do, and has taken away what they may not
     /// keep (set-group-id), so to the filesystem they may do everything but use its reserve.
     func caller(_ request: Request, _ worker: Worker) -> Caller {
-        let changed = request.isCopy ? request.arguments.u64(16) : request.nodeID
-        let mount = nodes.mountIdentity(of: changed)
+        let mount = nodes.mountIdentity(of: request.changedNode)
         if request.extensions.isEmpty, let cached = worker.caller,
             cached.credentials.user == request.user, cached.credentials.group == request.group,
             cached.originMount == mount
