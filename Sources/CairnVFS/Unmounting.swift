@@ -7,7 +7,7 @@
 //
 // Threading: used by one driver.
 
-public import CairnBase
+import CairnBase
 
 /// An attempt to be run to its end by a driver (Wait.swift).
 final class Unmounting {

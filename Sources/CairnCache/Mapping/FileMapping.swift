@@ -157,7 +157,7 @@ extension FilePages {
             let page = pageSet.tryGet(PageIndex(rawValue: index), touch: false)?.take()
         else { return }
         page.withContentLock { bytes in
-            UnsafeMutableRawBufferPointer(rebasing: bytes[inner...])
+            _ = UnsafeMutableRawBufferPointer(rebasing: bytes[inner...])
                 .initializeMemory(as: UInt8.self, repeating: 0)
         }
         page.unpin()

@@ -25,17 +25,17 @@ enum MakeFileSystemCommand {
             throw .usage("IMAGE", "one is made at a time")
         }
         var chosen = FormatOptions()
-        if let text = try arguments.value("block-size") {
+        if let text = arguments.value("block-size") {
             guard let size = UInt32(text) else {
                 throw .usage("option --block-size", "'\(text)' is no number")
             }
             chosen.blockSize = size
         }
-        if let label = try arguments.value("label") { chosen.label = label }
+        if let label = arguments.value("label") { chosen.label = label }
         chosen.rootUser = getuid()
         chosen.rootGroup = getgid()
         var size: UInt64?
-        if let text = try arguments.value("size") {
+        if let text = arguments.value("size") {
             guard let bytes = parseSize(text) else {
                 throw .usage("option --size", "'\(text)' is no size: a number with K, M, G or T")
             }
