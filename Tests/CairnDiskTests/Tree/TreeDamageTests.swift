@@ -118,13 +118,14 @@ struct TreeDamageTests {
         let all = try addresses(ground)
         let root = try #require(ground.durableRoot)
         var refused = 0
-        for seed in 0..<UInt64(rounds(200)) {
+        let count = rounds(200)
+        for seed in 0..<UInt64(count) {
             var mutant = try TreeMutant(
                 ground.memory.copy(), ground.geometry, root, seed: seed, nodes: all)
             mutant.mutate()
             if try mutant.isRefused() { refused += 1 }
         }
-        #expect(refused > 100, "mutants were hardly ever refused: \(refused)")
+        #expect(refused > count / 2, "mutants were hardly ever refused: \(refused)")
     }
 
     @Test func aReadThatFailsFailsTheOperationAndChangesNothing() throws {
