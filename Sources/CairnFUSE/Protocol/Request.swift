@@ -103,6 +103,12 @@ struct Request: @unchecked Sendable {
     /// COPY_FILE_RANGE: about two nodes, of which the second changes.
     var isCopy: Bool { opcode == .copyRange || opcode == .copyRange64 }
 
+    /// Changes names, attributes or space.
+    var changesMetadata: Bool {
+        opcode.changesMetadata
+            && (opcode != .control || Session.ControlCode.changes(arguments.u32(12)))
+    }
+
     /// The node that it changes.
     var changedNode: UInt64 { isCopy ? arguments.u64(16) : nodeID }
 

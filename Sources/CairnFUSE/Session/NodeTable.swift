@@ -26,7 +26,7 @@ import Synchronization
 struct NodeMarks: OptionSet, Sendable {
     var rawValue: UInt8
 
-    /// The kernel asked for data since its pages were last dropped.
+    /// The kernel asked for data.
     static let wasRead = NodeMarks(rawValue: 1)
     /// It may have file capabilities.
     static let mayHaveCapabilities = NodeMarks(rawValue: 2)

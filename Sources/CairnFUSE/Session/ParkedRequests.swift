@@ -23,6 +23,10 @@ final class ParkedRequest: @unchecked Sendable {
     private let holder: any MessageHolder
     private let worker = Worker()
     private let started: UInt64
+    // The holder has its request until it is answered only.
+    private let opcode: Opcode
+    private let unique: UInt64
+    let caller: UInt32
     private var progress: Session.Progress
     /// Kept until the request is done: a `Wait` holds on to what it fetched.
     private var waits: [Wait] = []
@@ -38,8 +42,11 @@ final class ParkedRequest: @unchecked Sendable {
         self.holder = holder
         self.progress = progress
         self.started = started
+        opcode = holder.request.opcode
+        unique = holder.request.unique
+        caller = holder.request.process
         // The reply may have moved to other memory: what was read into it is read again.
-        if holder.request.opcode == .read { self.progress.count = 0 }
+        if opcode == .read { self.progress.count = 0 }
     }
 
     /// Parks the request until `wait` finishes. May run it, and answer it, before it returns.
@@ -48,15 +55,13 @@ final class ParkedRequest: @unchecked Sendable {
         on wait: Wait, started: UInt64
     ) {
         let parked = ParkedRequest(session, holder, progress, started: started)
-        let isInterrupted = session.parked.add(parked, holder.request.unique)
+        let isInterrupted = session.parked.add(parked, parked.unique)
         parked.pause(on: wait)
-        if isInterrupted { session.parked.interrupt(holder.request.unique) }
+        if isInterrupted { session.parked.interrupt(parked.unique) }
     }
 
     /// Waits for what somebody else does with a lock.
-    var waitsForOthers: Bool { holder.request.opcode == .setLockWaiting }
-
-    var caller: UInt32 { holder.request.process }
+    var waitsForOthers: Bool { opcode == .setLockWaiting }
 
     private func pause(on wait: Wait) {
         if wait.beginsStep { waits = [] }
@@ -91,13 +96,16 @@ final class ParkedRequest: @unchecked Sendable {
 
     /// The wait failed, between two runs.
     private func abandon(_ error: Errno) {
+        if error == .EINTR, let finished = progress.finished {
+            // The caller is being killed. The kernel shall know what has been done.
+            finished.withUnsafeBytes { holder.reply.put($0, at: 0) }
+            return end(.success(.reply(finished.count)))
+        }
         session.abandon(holder.request, progress)
         end(.failure(error))
     }
 
     private func end(_ result: Result<Session.Outcome, Errno>) {
-        let opcode = holder.request.opcode
-        let unique = holder.request.unique
         holder.answer(result)
         waits = []
         let failed = if case .failure = result { true } else { false }

@@ -7,11 +7,13 @@ import CairnVFS
 
 extension Session {
     /// Linux's ioctl numbers (linux/fs.h).
-    private enum ControlCode {
+    enum ControlCode {
         static let getFlags: UInt32 = 0x8008_6601
         static let setFlags: UInt32 = 0x4008_6602
         static let getExtended: UInt32 = 0x801c_581f
         static let setExtended: UInt32 = 0x401c_5820
+
+        static func changes(_ code: UInt32) -> Bool { code == setFlags || code == setExtended }
     }
 
     private static let replySize = 16

@@ -79,6 +79,9 @@ extension Session {
             try vfs.setAttributes(of: place.inode, change, by: caller)
             progress.count = 1
         }
+        if progress.count == 1, place.mount.flags.contains(.synchronous) {
+            try place.inode.sync(dataOnly: false, &progress.point)
+        }
         putOpening(opening, place, isNew: false, openFlags: flags, at: 0, in: reply)
         return .reply(Wire.openReplySize)
     }
@@ -150,7 +153,7 @@ extension Session {
         let caller = caller(request, worker)
         let opening = openings.find(arguments.u64(0))
         do throws(Pause) {
-            while progress.count < size {
+            while progress.count < size, !progress.pagesAreDropped {
                 let rest = UnsafeRawBufferPointer(
                     rebasing: request.payload[progress.count..<size])
                 let position = WritePosition.offset(
@@ -195,17 +198,19 @@ extension Session {
     ) throws(Pause) {
         let node = request.nodeID
         if nodes.isMarked(node, .mayHaveCapabilities) {
+            nodes.unmark(node, .mayHaveCapabilities)
             do throws(Pause) {
                 try vfs.setExtendedAttribute(
                     Self.fileCapabilities, of: place.inode, to: nil, by: caller)
             } catch {
-                guard case .failed(.ENODATA) = error else { throw error }
+                guard case .failed(.ENODATA) = error else {
+                    nodes.mark(node, .mayHaveCapabilities)
+                    throw error
+                }
             }
-            nodes.unmark(node, .mayHaveCapabilities)
         }
         if !progress.pagesAreDropped, nodes.isMarked(node, .wasRead) {
             progress.pagesAreDropped = true
-            nodes.unmark(node, .wasRead)
             throw .wait(
                 notifier.dropPages(
                     of: node, offset: request.arguments.u64(8), length: UInt64(progress.count)))

@@ -102,7 +102,7 @@ final class Session: @unchecked Sendable {
             } else {
                 outcome = try dispatch(request, reply, worker, &progress)
             }
-            if request.opcode.changesMetadata, case .reply(let size) = outcome {
+            if request.changesMetadata, case .reply(let size) = outcome {
                 try makeDurable(request, reply, size, &progress)
             }
             return outcome
@@ -131,10 +131,20 @@ final class Session: @unchecked Sendable {
         try place.inode.sync(dataOnly: false, &progress.point)
     }
 
-    /// A request that was begun fails: the kernel does not learn of the node that it made, and nobody holds
-    /// a file without a name.
+    /// A request that was begun fails: the kernel does not learn of the node that it made, and must not go
+    /// by what it believed before. Nobody holds a file without a name.
     func abandon(_ request: Request, _ progress: Progress) {
+        if request.opcode == .write, progress.count > 0,
+            request.arguments.u64(0) & OpeningTable.writesPastCache != 0
+        {
+            notifier.enqueue(
+                .data(
+                    request.nodeID, offset: request.arguments.u64(8),
+                    length: UInt64(progress.count)))
+        }
         if let finished = progress.finished {
+            notifier.enqueue(.everyName)
+            notifier.enqueue(.data(request.changedNode, offset: 0, length: 0))
             guard request.opcode.givesEntry else { return }
             finished.withUnsafeBytes { reply in
                 if reply.count > Wire.entrySize {

@@ -57,8 +57,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     private var retryTime: UInt64 = 0
     private static let firstRetry: Int64 = 20_000_000
     private static let lastRetry: Int64 = 5_000_000_000
-    /// Pages that the kernel shall drop, and who waits for it.
-    private var drops: [(Item, Wait)] = []
+    private let dropper = PageDropper()
     private var isStopping = false
     private let wakeups = Atomic<UInt32>(0)
     private let sent = Atomic<UInt64>(0)
@@ -79,6 +78,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     /// Ends the thread; what is queued is dropped, for the mount is gone.
     func stop() {
         lock.withLock { isStopping = true }
+        dropper.stop()
         wake()
         thread?.join()
         thread = nil
@@ -101,6 +101,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     func attributesChanged(_ inode: Inode, through mount: UInt64?) {
         guard let session else { return }
         for node in session.nodes.numbers(of: inode, besides: mount) {
+            session.nodes.mark(node, .mayHaveCapabilities)
             enqueue(.attributes(node))
             prune(node, inode, session)
         }
@@ -134,15 +135,11 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     /// Makes the kernel drop its pages of a range of a file (length 0: to the end), and before that send
     /// what it has gathered in them. The wait finishes when all of it has come.
     func dropPages(of node: UInt64, offset: UInt64, length: UInt64) -> Wait {
-        let wait = Wait()
-        let isStopping = lock.withLock {
-            if !self.isStopping {
-                drops.append((.data(node, offset: offset, length: length), wait))
-            }
-            return self.isStopping
+        dropper.add(.init(node: node, offset: offset, length: length)) { [self] drop in
+            invalidateInode(
+                drop.node, offset: Int64(clamping: drop.offset),
+                length: Int64(clamping: drop.length))
         }
-        if isStopping { wait.finish(.EIO) } else { wake() }
-        return wait
     }
 
     /// The thread looks after it once all that is queued was written. False: there is no thread.
@@ -184,20 +181,15 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     private func run() {
         while true {
             let seen = wakeups.load(ordering: .acquiring)
-            let (items, isWholesale, wanted, isOver) = lock.withLock {
+            let (items, isWholesale, isOver) = lock.withLock {
                 defer {
                     queue = []
                     queued = []
                     overflowed = false
-                    drops = []
                     leaving += newlyLeaving
                     newlyLeaving = []
                 }
-                return (queue, overflowed, drops, isStopping)
-            }
-            for (item, wait) in wanted {
-                if !isOver { write(item) }
-                wait.finish(isOver ? .EIO : nil)
+                return (queue, overflowed, isStopping)
             }
             if isOver { return }
             if isWholesale { invalidateAll() }
@@ -210,7 +202,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
             }
             let timeouts = [tryAgain(), lookAfterLeaving(&leaving)].filter { $0 >= 0 }
             let timeout = timeouts.min() ?? -1
-            guard items.isEmpty, wanted.isEmpty, !isWholesale else { continue }
+            guard items.isEmpty, !isWholesale else { continue }
             _ = withUnsafePointer(to: wakeups) { pointer in
                 cairn_futex_wait(
                     UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt32.self), seen, timeout)
@@ -317,12 +309,16 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
 
     /// Attributes go in any case; and the pages of a range, if `offset` is not negative.
     private func invalidate(_ item: Item, _ node: UInt64, offset: Int64, length: Int64) {
-        let result = write(.invalidateInode, size: 24) { body in
+        keepIfEarly(item, node, invalidateInode(node, offset: offset, length: length))
+    }
+
+    @discardableResult
+    private func invalidateInode(_ node: UInt64, offset: Int64, length: Int64) -> Int64 {
+        write(.invalidateInode, size: 24) { body in
             body.put(node, at: 0)
             body.put(offset, at: 8)
             body.put(length, at: 16)
         }
-        keepIfEarly(item, node, result)
     }
 
     private func keepIfEarly(_ item: Item, _ node: UInt64, _ result: Int64) {
