@@ -56,4 +56,12 @@ import Testing
         #expect(counted.reads.count == 1 && counted.writes.bytes == 4096)
         #expect(counted.queueDepth == 0 && counted.highestQueueDepth == 1)
     }
+
+    // T3
+    @Test func memoryThatIsNotThereIsAnError() {
+        let tooMuch = 1 << 55
+        #expect(failure { () throws(Errno) in try AlignedBuffer(count: tooMuch) } == .ENOMEM)
+        #expect(failure { () throws(Errno) in try MemoryDevice(size: UInt64(tooMuch)) } == .ENOMEM)
+        #expect(failure { () throws(Errno) in try MemoryDevice(size: .max) } == .ENOMEM)
+    }
 }

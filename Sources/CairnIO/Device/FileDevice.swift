@@ -17,6 +17,7 @@
 
 import CSystem
 public import CairnBase
+import Glibc
 
 public final class FileDevice: BlockDevice, @unchecked Sendable {
     // Sendable: `lock` guards what changes.
@@ -80,7 +81,7 @@ public final class FileDevice: BlockDevice, @unchecked Sendable {
     }
 
     /// Makes a file of this many bytes, sparse, for its owner alone, and opens it. Throws EEXIST if
-    /// there is something by that name.
+    /// there is something by that name. If it throws, no file is left.
     public static func create(
         path: String, size: UInt64, options: Options = Options(), reactor: Reactor
     ) throws(Errno) -> FileDevice {
@@ -88,8 +89,13 @@ public final class FileDevice: BlockDevice, @unchecked Sendable {
         guard descriptor >= 0 else { throw Errno(rawValue: -descriptor) }
         let result = cairn_device_resize(descriptor, size)
         _ = cairn_close(descriptor)
-        guard result == 0 else { throw Errno(rawValue: -result) }
-        return try FileDevice(path: path, options: options, reactor: reactor)
+        do throws(Errno) {
+            guard result == 0 else { throw Errno(rawValue: -result) }
+            return try FileDevice(path: path, options: options, reactor: reactor)
+        } catch {
+            unlink(path)
+            throw error
+        }
     }
 
     private init(files: DeviceFiles, options: Options, reactor: Reactor) throws(Errno) {

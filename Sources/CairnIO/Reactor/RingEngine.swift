@@ -26,6 +26,11 @@ final class RingEngine: ReactorEngine {
     private let ring = UnsafeMutablePointer<io_uring>.allocate(capacity: 1)
     /// Operations that found no entry.
     private var waiting = IOQueue()
+    /// Entries whose completions were not taken.
+    private var outstanding: UInt32 = 0
+    /// How many completions the kernel has room for. Those beyond, it would keep in memory that it
+    /// allocates, and lose where there is none: so there are never more entries outstanding.
+    private let completionRoom: UInt32
     private let registrations: RingRegistrations
     private let workers: WorkerPool
 
@@ -37,6 +42,8 @@ final class RingEngine: ReactorEngine {
 
     private static let ringSize: UInt32 = 256
     private static let completionSize: UInt32 = 8192
+    /// In nanoseconds: how soon the kernel is asked again where it could not.
+    private static let patience: UInt64 = 1_000_000
     // User data that is no operation's address.
     private static let alarmData: UInt64 = 1
     private static let cancelData: UInt64 = 2
@@ -45,11 +52,12 @@ final class RingEngine: ReactorEngine {
     /// Throws what io_uring_setup(2) says, or ENOSYS for a kernel before 5.11.
     init(workerLimit: Int, alarm: LoopAlarm) throws(Errno) {
         self.alarm = alarm
-        let result = Self.open(ring)
-        guard result == 0 else {
+        do throws(Errno) {
+            completionRoom = try Self.open(ring)
+        } catch {
             ring.deallocate()
             alarmCount.deallocate()
-            throw Errno(rawValue: -result)
+            throw error
         }
         registrations = RingRegistrations(ring)
         workers = WorkerPool(limit: workerLimit, alarm: alarm)
@@ -61,8 +69,8 @@ final class RingEngine: ReactorEngine {
         ring.deallocate()
     }
 
-    /// 0 or a negative errno.
-    private static func open(_ ring: UnsafeMutablePointer<io_uring>) -> Int32 {
+    /// Gives how many completions there is room for.
+    private static func open(_ ring: UnsafeMutablePointer<io_uring>) throws(Errno) -> UInt32 {
         let sizedCompletions: UInt32 = 1 << 3  // IORING_SETUP_CQSIZE
         let clamped: UInt32 = 1 << 4  // IORING_SETUP_CLAMP
         let cooperative: UInt32 = 1 << 8  // IORING_SETUP_COOP_TASKRUN
@@ -75,12 +83,12 @@ final class RingEngine: ReactorEngine {
             parameters.cq_entries = completionSize
             result = io_uring_queue_init_params(ringSize, ring, &parameters)
             if result == 0 {
-                if parameters.features & needed == needed { return 0 }
+                if parameters.features & needed == needed { return parameters.cq_entries }
                 io_uring_queue_exit(ring)
-                return -ENOSYS
+                throw .ENOSYS
             }
         }
-        return result
+        throw Errno(rawValue: -result)
     }
 
     func end() {
@@ -90,7 +98,7 @@ final class RingEngine: ReactorEngine {
         while isAlarmWatched {
             alarm.set()
             alarm.ring()
-            _ = io_uring_submit_and_wait(ring, 1)
+            settle(io_uring_submit_and_wait(ring, 1))
             takeCompletions()
         }
         workers.end()
@@ -110,7 +118,7 @@ final class RingEngine: ReactorEngine {
 
     /// False if there is no entry for it.
     private func prepare(_ operation: IOOperation) -> Bool {
-        guard let entry = nextEntry() else { return false }
+        guard hasRoom, let entry = nextEntry() else { return false }
         let file = operation.file
         let isRegistered = file.registered >= 0
         let descriptor = isRegistered ? file.registered : file.descriptor
@@ -160,10 +168,18 @@ final class RingEngine: ReactorEngine {
             | operation.generation << 48
     }
 
+    /// For another operation. The other half is for cancellations, and for the alarm.
+    private var hasRoom: Bool { outstanding < completionRoom / 2 }
+
     private func nextEntry() -> UnsafeMutablePointer<io_uring_sqe>? {
-        if let entry = io_uring_get_sqe(ring) { return entry }
-        submit()
-        return io_uring_get_sqe(ring)
+        guard outstanding < completionRoom else { return nil }
+        var entry = io_uring_get_sqe(ring)
+        if entry == nil {
+            submit()
+            entry = io_uring_get_sqe(ring)
+        }
+        if entry != nil { outstanding += 1 }
+        return entry
     }
 
     /// The kernel may be short of memory or of room for completions (EAGAIN, EBUSY): then the
@@ -205,7 +221,9 @@ final class RingEngine: ReactorEngine {
         }
         var timeout = timeoutNanoseconds
         // Should the kernel not take entries now, it will soon.
-        if !waiting.isEmpty || !isAlarmWatched { timeout = min(timeout ?? .max, 1_000_000) }
+        if !waiting.isEmpty && hasRoom || !isAlarmWatched {
+            timeout = min(timeout ?? .max, Self.patience)
+        }
         let result: Int32
         if let timeout {
             var time = __kernel_timespec(
@@ -214,8 +232,16 @@ final class RingEngine: ReactorEngine {
         } else {
             result = io_uring_submit_and_wait(ring, 1)
         }
+        settle(result)
+    }
+
+    /// After io_uring_enter(2). Where the kernel is short of memory it is asked again in a moment, or
+    /// when something completes.
+    private func settle(_ result: Int32) {
         switch result {
-        case -ETIME, -EINTR, -EAGAIN, -EBUSY: break
+        case -ETIME, -EINTR: break
+        case -EAGAIN, -EBUSY, -ENOMEM:
+            _ = cairn_wait_readable(ring.pointee.ring_fd, Int64(Self.patience))
         default: precondition(result >= 0, "io_uring_enter: \(Errno(rawValue: -result))")
         }
     }
@@ -238,6 +264,7 @@ final class RingEngine: ReactorEngine {
             let data = found.pointee.user_data
             let result = found.pointee.res
             io_uring_cq_advance(ring, 1)
+            outstanding -= 1
             left -= 1
             switch data {
             case Self.alarmData:

@@ -35,6 +35,42 @@ void cairn_test_catch_signal(void);
    (seccomp(2)). */
 int32_t cairn_test_refuse_rings(void);
 
+/* -- Calls that a supervisor answers (seccomp_unotify(2)) ------------------------------- */
+
+enum {
+    CAIRN_TEST_EVENTFD,
+    CAIRN_TEST_RING_SETUP,
+    CAIRN_TEST_RING_ENTER,
+    CAIRN_TEST_RING_REGISTER,
+    CAIRN_TEST_MAP_RING,
+    CAIRN_TEST_MAP_STACK,
+    CAIRN_TEST_CLONE,
+    CAIRN_TEST_OPEN,
+    CAIRN_TEST_STATUS,
+    CAIRN_TEST_LOCK,
+    CAIRN_TEST_TRUNCATE,
+    CAIRN_TEST_ALLOCATE,
+    CAIRN_TEST_READ,
+    CAIRN_TEST_WRITE,
+    CAIRN_TEST_SYNC,
+    CAIRN_TEST_POLL,
+};
+/* From now on such calls of the calling thread, and of the threads that it starts, wait for an
+   answer. Gives the descriptor of who answers, which those threads must not be the last to have. */
+int32_t cairn_test_supervise(void);
+/* From now on the calling thread, and those that it starts, have a table of descriptors of their
+   own, with 0, 1 and 2. */
+int32_t cairn_test_own_descriptors(void);
+
+struct cairn_test_call {
+    uint64_t id;
+    int32_t kind;
+};
+/* 1: `call` waits for an answer. 0: none came in that time. -EPIPE: all those threads have ended. */
+int32_t cairn_test_next_call(int32_t listener, int32_t milliseconds, struct cairn_test_call *call);
+/* 0: the kernel carries it out; else it fails with that errno. */
+void cairn_test_answer_call(int32_t listener, uint64_t id, int32_t error);
+
 /* Makes a block device (loop(4)) of a file; its path goes to `device`. */
 int32_t cairn_test_loop_attach(const char *path, uint32_t block_size, char *device, size_t size);
 int32_t cairn_test_loop_detach(const char *device);

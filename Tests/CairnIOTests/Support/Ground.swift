@@ -62,21 +62,8 @@ struct Bench {
     }
 
     static func remove(_ directory: String) {
-        for name in names(in: directory) { unlink(directory + "/" + name) }
+        for name in namesInDirectory(directory) { unlink(directory + "/" + name) }
         rmdir(directory)
-    }
-
-    private static func names(in directory: String) -> [String] {
-        guard let stream = opendir(directory) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names
     }
 
     var imagePath: String { directory + "/image" }
@@ -109,6 +96,19 @@ func asyncFailure<Value>(_ body: () async throws(Errno) -> Value) async -> Errno
     } catch {
         return error
     }
+}
+
+func namesInDirectory(_ directory: String) -> [String] {
+    guard let stream = opendir(directory) else { return [] }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+        let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+            String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        if name != ".", name != ".." { names.append(name) }
+    }
+    return names
 }
 
 /// The bytes of a file, by the host's own calls.

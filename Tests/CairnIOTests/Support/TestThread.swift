@@ -5,26 +5,32 @@ import Glibc
 /// Runs the body on a new thread, and waits for it without blocking a thread of the pool.
 func onThread(_ body: @escaping @Sendable () -> Void) async {
     let done = Signal()
-    start {
+    TestThread {
         body()
         done.set()
-    }
+    }.detach()
     await done.wait()
 }
 
-private func start(_ body: @escaping @Sendable () -> Void) {
-    final class Job {
-        let run: @Sendable () -> Void
-        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+/// A thread; to be joined or detached, once.
+struct TestThread {
+    private var handle = pthread_t()
+
+    init(_ body: @escaping @Sendable () -> Void) {
+        final class Job {
+            let run: @Sendable () -> Void
+            init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+        }
+        let made = pthread_create(
+            &handle, nil,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<Job>.fromOpaque(argument).takeRetainedValue().run()
+                return nil
+            }, Unmanaged.passRetained(Job(body)).toOpaque())
+        precondition(made == 0, "no thread")
     }
-    var thread = pthread_t()
-    let made = pthread_create(
-        &thread, nil,
-        { argument in
-            guard let argument else { return nil }
-            Unmanaged<Job>.fromOpaque(argument).takeRetainedValue().run()
-            return nil
-        }, Unmanaged.passRetained(Job(body)).toOpaque())
-    precondition(made == 0, "no thread")
-    pthread_detach(thread)
+
+    func join() { pthread_join(handle, nil) }
+    func detach() { pthread_detach(handle) }
 }
