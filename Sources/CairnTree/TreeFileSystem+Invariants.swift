@@ -150,6 +150,9 @@ private struct TreeCheck {
             {
                 complain(node.number, "is searchable by all, against its mode or ACL")
             }
+            if node.isSynchronous.load(ordering: .acquiring) != node.stored.flags.contains(.sync) {
+                complain(node.number, "is synchronous, or not, against its flag")
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ extension TreeNode {
                 default: kind == .directory ? try storedList(.default) : nil)
         }
         condition.insert(.listsAreKnown)
-        updateSearchability()
+        updateHints()
     }
 
     private func storedList(

@@ -65,7 +65,7 @@ extension TreeNode {
         condition.formUnion(fresh.condition.intersection(.listsAreKnown))
         parentNumber.store(fresh.directoryAbove, ordering: .relaxed)
         adopt(fresh)
-        updateSearchability()
+        updateHints()
     }
 
     // MARK: Decoded state, under the exclusive lock
@@ -79,12 +79,18 @@ extension TreeNode {
         stored.blocks = blocks
         if kind == .directory {
             stored.size = size
-            updateSearchability()
         }
+        updateHints()
     }
 
-    final func updateSearchability() {
-        guard kind == .directory else { return }
+    /// What can be asked of the node without its lock.
+    @inline(__always)
+    final func updateHints() {
+        isSynchronous.store(stored.flags.contains(.sync), ordering: .relaxed)
+        if kind == .directory { updateSearchability() }
+    }
+
+    private func updateSearchability() {
         isSearchableByAll.store(
             stored.permissions.isSuperset(of: .executeAll)
                 && condition.contains(.listsAreKnown) && lists?.access == nil,

@@ -214,8 +214,9 @@ extension TreeNode {
             size: new.kind == .symbolicLink ? UInt64(new.target.count) : 0,
             blockSize: tree.store.blockSize, device: new.kind.isDevice ? new.device : 0, time: now)
         if new.kind == .regular || new.kind == .directory {
-            // How data is kept is said of a directory for what comes to be in it, as with btrfs.
-            attributes.flags = stored.flags.intersection([.compress, .noCopyOnWrite])
+            // How data is kept is said of a directory for what comes to be in it, as with btrfs and
+            // ext4.
+            attributes.flags = stored.flags.intersection([.compress, .sync, .noCopyOnWrite])
         }
         return Birth(attributes: attributes, lists: lists)
     }
@@ -226,7 +227,7 @@ extension TreeNode {
         self.lists = lists
         condition.insert(.listsAreKnown)
         parentNumber.store(above, ordering: .relaxed)
-        updateSearchability()
+        updateHints()
     }
 
     /// Applies a change that makes `node`, with the ACLs that it inherits.

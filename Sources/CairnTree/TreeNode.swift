@@ -58,7 +58,7 @@ open class TreeNode: Inode, @unchecked Sendable {
         condition = hasNoLists ? .listsAreKnown : []
         parentNumber = Atomic(parent)
         super.init(number: attributes.number, kind: attributes.kind, fileSystem: tree)
-        updateSearchability()
+        updateHints()
     }
 
     // MARK: For stores

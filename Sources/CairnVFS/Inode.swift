@@ -35,6 +35,9 @@ open class Inode: @unchecked Sendable {
     /// Everyone may search this directory (mode has a+x and no ACL): path walk asks nothing more.
     /// The filesystem keeps it true; false is always safe.
     public let isSearchableByAll = Atomic<Bool>(false)
+    /// It has the flag S: what changes it, or the names in it, is durable before it is answered. The
+    /// filesystem keeps it true.
+    public let isSynchronous = Atomic<Bool>(false)
 
     /// Names of this directory that are being changed (low 16 bits) and a count of changes so far
     /// (above): what decides whether a lookup's result may be kept. See DentryCache.swift.

@@ -119,6 +119,33 @@ extension MountTests {
                 #expect(flags & 0x40 != 0)
             }
         }
+
+        // V11: what has the flag S is durable before it is answered, where the kernel gathers nothing
+        @Test(arguments: transports, [false, true])
+        func theFlagForSynchronousChangesIsKept(
+            over transport: FUSEMountOptions.Transport, gathersWrites: Bool
+        ) async throws {
+            let scratch = ScratchFileSystem()
+            var options = FUSEMountOptions()
+            options.writebackCache = gathersWrites
+            try await withMount(over: transport, scratch, options: options) { mounted in
+                #expect(put(mounted("f"), "x"))
+                #expect(mkdir(mounted("d"), 0o755) == 0)
+                #expect(scratch.syncCount == 0)
+                for name in ["f", "d"] {
+                    let result = cairn_test_set_flags(mounted(name), 0x8)
+                    #expect(result == (gathersWrites ? -EOPNOTSUPP : 0))
+                }
+                if gathersWrites { return }
+                #expect(scratch.syncCount == 2)
+                #expect(put(mounted("d/new"), "") && scratch.syncCount == 3)
+                #expect(rename(mounted("d/new"), mounted("new")) == 0 && scratch.syncCount == 5)
+                #expect(put(mounted("new"), "text") && scratch.syncCount == 5)
+                // Cut, and written.
+                #expect(put(mounted("f"), "text") && scratch.syncCount == 7)
+                #expect(chmod(mounted("f"), 0o600) == 0 && scratch.syncCount == 8)
+            }
+        }
     }
 
     @Suite(.serialized) struct Locks {

@@ -47,6 +47,36 @@ extension MountTests {
             }
         }
 
+        // D5: -o sync, where the kernel asks us to open and to cut at once
+        @Test(arguments: transports)
+        func whatIsCutAsItIsOpenedIsDurable(over transport: FUSEMountOptions.Transport)
+            async throws
+        {
+            let scratch = ScratchFileSystem()
+            var options = FUSEMountOptions()
+            options.openless = .off
+            try await withMount(over: transport, scratch, options: options, prepare: synchronous) {
+                mounted in
+                #expect(put(mounted("f"), "12345"))
+                let before = scratch.syncCount
+                scratch.holdSyncsBack()
+                defer { scratch.letGo() }
+                let opened = Counter()
+                let path = mounted("f")
+                let thread = OwnThread {
+                    let file = open(path, O_WRONLY | O_TRUNC)
+                    opened.add(1)
+                    close(file)
+                }
+                #expect(eventually { mounted.mount.statistics.waiting == 1 })
+                #expect(opened.value == 0 && scratch.syncCount == before)
+                scratch.letGo()
+                thread.join()
+                #expect(opened.value == 1 && scratch.syncCount == before + 1)
+                #expect(status(path)?.st_size == 0)
+            }
+        }
+
         // The probe has a file open for a moment; nobody else shall see the mount busy by it.
         @Test func aMountCanBeTakenAwayAtOnce() async throws {
             try await onOwnThread {

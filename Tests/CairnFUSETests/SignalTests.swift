@@ -64,6 +64,40 @@ extension MountTests {
             }
         }
 
+        // Also one that is over and only becomes durable: then the kernel knows what it did.
+        @Test(
+            arguments: transports,
+            [
+                ": > made", "exec mkdir made", "exec mv f made", "exec ln f made", ": > f",
+                "exec chmod 640 f",
+            ])
+        func aProcessThatIsKilledLeavesItsSync(
+            over transport: FUSEMountOptions.Transport, script: String
+        ) async throws {
+            let slow = ScratchFileSystem()
+            var options = FUSEMountOptions()
+            options.openless = .off
+            try await withMount(over: transport, slow, options: options, prepare: synchronous) {
+                mounted in
+                #expect(put(mounted("f"), "12345"))
+                #expect(status(mounted("made")) == nil)
+                slow.holdSyncsBack()
+                defer { slow.letGo() }
+                let process = try start("cd '\(mounted.path)'; exec 2>/dev/null; \(script)")
+                #expect(eventually { mounted.mount.statistics.waiting == 1 })
+                kill(process, SIGKILL)
+                #expect(eventually { waitpid(process, nil, WNOHANG) == process })
+                #expect(eventually { mounted.mount.statistics.waiting == 0 })
+                let isMade = script.contains("made")
+                #expect((status(mounted("made")) != nil) == isMade)
+                #expect((status(mounted("f")) == nil) == script.hasPrefix("exec mv"))
+                if script == ": > f" { #expect(status(mounted("f"))?.st_size == 0) }
+                slow.letGo()
+                #expect(put(mounted("f"), "again"))
+                #expect(contents(mounted("f")) == Array("again".utf8))
+            }
+        }
+
         @Test func whatIsPendingSaysWhetherAProcessEnds() {
             func ends(_ own: String, _ shared: String, caught: String = "0") -> Bool {
                 ProcessSignals.willEnd(

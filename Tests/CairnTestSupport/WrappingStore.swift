@@ -131,7 +131,7 @@ open class WrappingStore: NodeStore, @unchecked Sendable {
 
     public func statistics() throws(Pause) -> FileSystemStatistics { try inner.statistics() }
 
-    public func sync(
+    open func sync(
         _ node: TreeNode?, dataOnly: Bool, _ point: inout SyncPoint
     ) throws(Pause) {
         try inner.sync(node, dataOnly: dataOnly, &point)

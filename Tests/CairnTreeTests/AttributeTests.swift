@@ -53,7 +53,9 @@ private let alice = Credentials(user: 1000, group: 100, groups: [101])
     @Test("What is made takes over how its directory keeps data", arguments: Ground.allCases)
     func inheritedFlags(_ ground: Ground) throws {  // V11
         try onFreshTree(ground) { s in
-            for (path, flags) in [("/c", FileFlags.compress), ("/n", .noCopyOnWrite)] {
+            for (path, flags) in [
+                ("/c", FileFlags.compress), ("/n", .noCopyOnWrite), ("/s", .sync),
+            ] {
                 try s.directory(path)
                 try s.set(path) { $0.flags = [flags, .noDump] }
                 try s.file(path + "/f", "text")

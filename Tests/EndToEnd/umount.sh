@@ -254,6 +254,45 @@ EOF
     fi
 }
 
+# What an ordinary user cannot take away stays, and he is told why, and what he can do.
+test_a_user_is_told_why_a_mount_stays() {
+    needsUser
+    helper=$(command -v fusermount3)
+    cat >inside <<EOF
+set -e
+setpriv --reuid=65534 --regid=65534 --clear-groups env XDG_RUNTIME_DIR="$work/run" \
+    "$CAIRN" mount -f -t mfs_ram none "$work/own/a/m" >output 2>said &
+server=\$!
+until grep -q Ctrl-C output; do sleep 0.1; done
+eval "\$1"
+kill -TERM \$server
+until [ -s said ]; do sleep 0.1; done
+cat said
+echo "then:"
+kill -TERM \$server
+wait \$server || true
+cat said
+EOF
+    cp "$helper" helper
+    chmod 755 helper
+    mkdir etc
+    cp /etc/passwd etc/
+    mkdir -p own/a/m
+    chown 65534:65534 own/a own/a/m
+    hinder() {
+        : >output
+        : >said
+        timeout 30 unshare --mount bash inside "$1" >report
+        sed -n '1,/^then:/p' report | grep -q "m: cannot be unmounted: .*$2"
+        sed -n '1,/^then:/p' report | grep -q "root can do it.*a second signal ends it"
+        sed -n '/^then:/,$p' report | grep -q "its mount stays there"
+    }
+    hinder "mount --bind helper $helper" "set-user-id"
+    hinder "mount --bind etc /etc" "/etc/mtab has to be a link"
+    hinder "mount --bind /bin/false $helper" "does not say why"
+    hinder "chmod 700 $work/own/a; chown 0:0 $work/own/a" "may not be searched"
+}
+
 # A second signal does not touch the mount that came to stand there meanwhile.
 test_a_second_signal_spares_the_mount_that_came_after() {
     mountRAM m

@@ -226,14 +226,33 @@ struct KernelMount: Sendable {
                 cairn_fuse_unmount_by_helper(Self.helper, path, lazy ? 1 : 0, message, size)
             }
             if helped == 0 { return }
-            throw Self.helperFailure(Errno(rawValue: -helped), path, said)
+            let helpersError = Errno(rawValue: -helped)
+            throw MountFailure(helpersError, path, Self.whyHelperFailed(helpersError, said))
         }
         let why: String
         switch error {
-        case .EBUSY: why = "the mount is in use; -l detaches it and ends it on last use"
+        case .EBUSY: why = Self.isInUse
         case .EINVAL: why = "not mounted"
+        case .EACCES: why = "a directory above the mount point may not be searched any more"
         default: why = "\(error)"
         }
         throw MountFailure(error, path, why)
+    }
+
+    private static let isInUse = "the mount is in use; -l detaches it and ends it on last use"
+
+    /// Why the helper has not unmounted, and what it needs for that.
+    private static func whyHelperFailed(_ error: Errno, _ said: String) -> String {
+        switch error {
+        case .EBUSY: isInUse
+        case .ENOENT: "\(helper) is not installed, and only root unmounts without it"
+        case .EPERM where said.isEmpty: "\(helper) failed, and does not say why"
+        case .EPERM where said.contains("mtab"):
+            "\(said); /etc/mtab has to be a link to /proc/self/mounts"
+        case .EPERM where said.contains("not permitted"):
+            "\(said); \(helper) needs its set-user-id bit, where new rights may be gained"
+        case .EPERM: said
+        default: "\(helper): \(error)"
+        }
     }
 }

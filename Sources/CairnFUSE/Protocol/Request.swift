@@ -112,6 +112,11 @@ struct Request: @unchecked Sendable {
     /// The node that it changes.
     var changedNode: UInt64 { isCopy ? arguments.u64(16) : nodeID }
 
+    /// The other directory whose names it changes.
+    var targetNode: UInt64? {
+        opcode == .rename || opcode == .rename2 ? arguments.u64(0) : nil
+    }
+
     // MARK: Names
 
     /// The text at the beginning of the payload, up to its NUL.

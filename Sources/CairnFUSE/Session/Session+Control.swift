@@ -54,6 +54,12 @@ extension Session {
         _ flags: FileFlags, _ request: Request, _ reply: ReplyBuffer, _ worker: Worker
     ) throws(Pause) -> Outcome {
         let place = try writable(request.nodeID)
+        // What the kernel gathers comes here when it likes.
+        if flags.contains(.sync), negotiated.writebackCache,
+            !(try place.inode.attributes().flags.contains(.sync))
+        {
+            throw .failed(.EOPNOTSUPP)
+        }
         var change = AttributeChange()
         change.flags = flags.intersection(.settable)
         try vfs.setAttributes(of: place.inode, change, by: caller(request, worker))

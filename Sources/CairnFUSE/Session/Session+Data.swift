@@ -79,7 +79,7 @@ extension Session {
             try vfs.setAttributes(of: place.inode, change, by: caller)
             progress.count = 1
         }
-        if progress.count == 1, place.mount.flags.contains(.synchronous) {
+        if progress.count == 1, place.isSynchronous {
             try place.inode.sync(dataOnly: false, &progress.point)
         }
         putOpening(opening, place, isNew: false, openFlags: flags, at: 0, in: reply)
@@ -178,7 +178,7 @@ extension Session {
         if arguments.u64(0) & OpeningTable.writesPastCache != 0 {
             try settle(request, place, caller, &progress)
         }
-        if place.mount.flags.contains(.synchronous)
+        if place.isSynchronous
             || arguments.u32(32) & (OpenFlag.synchronous | OpenFlag.synchronousData) != 0
         {
             try place.inode.sync(

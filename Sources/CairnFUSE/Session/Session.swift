@@ -83,6 +83,7 @@ final class Session: @unchecked Sendable {
         var pagesAreDropped = false
         /// The reply of what has been done, while it becomes durable.
         var finished: [UInt8]?
+        var change = UnsyncedChange.none
     }
 
     // MARK: Dispatch
@@ -116,19 +117,20 @@ final class Session: @unchecked Sendable {
         }
     }
 
-    /// On a mount with `-o sync` a change is durable before its answer.
+    /// Where that is asked for, a change is durable before its answer.
     @inline(__always)
     private func makeDurable(
         _ request: Request, _ reply: ReplyBuffer, _ size: Int, _ progress: inout Progress
     ) throws(Pause) {
-        guard let place = nodes.place(request.changedNode),
-            place.mount.flags.contains(.synchronous)
-        else { return }
         if progress.finished == nil {
+            guard let place = nodes.place(request.changedNode) else { return }
+            let target = request.targetNode.flatMap { nodes.place($0) } ?? place
+            let change = UnsyncedChange(of: place, and: target)
+            if change.isDurable { return }
             progress.finished = Array(reply.part(0, size))
-            progress.point = SyncPoint()
+            progress.change = change
         }
-        try place.inode.sync(dataOnly: false, &progress.point)
+        try progress.change.makeDurable()
     }
 
     /// A request that was begun fails: the kernel does not learn of the node that it made, and must not go

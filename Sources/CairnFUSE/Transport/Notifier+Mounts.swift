@@ -125,7 +125,7 @@ extension Notifier: MountObserver {
     private static var pruneLimit: Int { 1 << 13 }
 
     private var queueIsEmpty: Bool {
-        var state = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        var state = pollfd(fd: writer.descriptor, events: Int16(POLLIN), revents: 0)
         return poll(&state, 1, 0) == 0
     }
 }

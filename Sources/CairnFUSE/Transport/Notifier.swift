@@ -27,7 +27,7 @@ import Glibc
 import Synchronization
 
 final class Notifier: ChangeObserver, @unchecked Sendable {
-    // Sendable: `lock` guards what is queued; `session` and `descriptor` are set before it starts.
+    // Sendable: `lock` guards what is queued; `session` is set before it starts.
 
     enum Item: Hashable {
         case entry(parent: UInt64, FileName)
@@ -57,20 +57,23 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     private var retryTime: UInt64 = 0
     private static let firstRetry: Int64 = 20_000_000
     private static let lastRetry: Int64 = 5_000_000_000
-    private let dropper = PageDropper()
+    let writer = NotificationWriter()
+    private let dropper: PageDropper
     private var isStopping = false
     private let wakeups = Atomic<UInt32>(0)
-    private let sent = Atomic<UInt64>(0)
     private(set) weak var session: Session?
-    private(set) var descriptor: Int32 = -1
     private var thread: ServingThread?
 
-    var sentCount: UInt64 { sent.load(ordering: .relaxed) }
+    init() {
+        dropper = PageDropper(writer)
+    }
+
+    var sentCount: UInt64 { writer.sentCount }
 
     /// Starts the thread. False if there is none to be had.
     func start(_ session: Session, descriptor: Int32) -> Bool {
         self.session = session
-        self.descriptor = descriptor
+        writer.descriptor = descriptor
         thread = ServingThread(name: "cairn-notify") { [self] in run() }
         return thread != nil
     }
@@ -135,11 +138,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     /// Makes the kernel drop its pages of a range of a file (length 0: to the end), and before that send
     /// what it has gathered in them. The wait finishes when all of it has come.
     func dropPages(of node: UInt64, offset: UInt64, length: UInt64) -> Wait {
-        dropper.add(.init(node: node, offset: offset, length: length)) { [self] drop in
-            invalidateInode(
-                drop.node, offset: Int64(clamping: drop.offset),
-                length: Int64(clamping: drop.length))
-        }
+        dropper.add(PageDropper.Drop(node: node, offset: offset, length: length))
     }
 
     /// The thread looks after it once all that is queued was written. False: there is no thread.
@@ -254,7 +253,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     /// The kernel asks for each name again. Older kernels cannot be told.
     private func forgetEveryName(_ session: Session) {
         if session.negotiated.minor >= NotificationCode.epochMinor {
-            write(.incrementEpoch, size: 0) { _ in }
+            writer.write(.incrementEpoch, size: 0) { _ in }
         }
     }
 
@@ -281,7 +280,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     func prune(_ nodes: [UInt64]) {
         guard let session, session.negotiated.minor >= NotificationCode.pruneMinor, !nodes.isEmpty
         else { return }
-        write(.prune, size: 16 + 8 * nodes.count) { body in
+        writer.write(.prune, size: 16 + 8 * nodes.count) { body in
             body.put(UInt32(nodes.count), at: 0)
             body.put(UInt32(0), at: 4)
             body.put(UInt64(0), at: 8)
@@ -298,7 +297,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
     }
 
     private func invalidate(_ name: FileName, in parent: UInt64, flags: UInt32) {
-        write(.invalidateEntry, size: 16 + name.bytes.count + 1) { body in
+        writer.write(.invalidateEntry, size: 16 + name.bytes.count + 1) { body in
             body.put(parent, at: 0)
             body.put(UInt32(name.bytes.count), at: 8)
             body.put(flags, at: 12)
@@ -309,16 +308,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
 
     /// Attributes go in any case; and the pages of a range, if `offset` is not negative.
     private func invalidate(_ item: Item, _ node: UInt64, offset: Int64, length: Int64) {
-        keepIfEarly(item, node, invalidateInode(node, offset: offset, length: length))
-    }
-
-    @discardableResult
-    private func invalidateInode(_ node: UInt64, offset: Int64, length: Int64) -> Int64 {
-        write(.invalidateInode, size: 24) { body in
-            body.put(node, at: 0)
-            body.put(offset, at: 8)
-            body.put(length, at: 16)
-        }
+        keepIfEarly(item, node, writer.invalidateInode(node, offset: offset, length: length))
     }
 
     private func keepIfEarly(_ item: Item, _ node: UInt64, _ result: Int64) {
@@ -337,7 +327,7 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         var byte: UInt8 = 0
         let count = withUnsafeMutableBytes(of: &byte) { try? inode.read(into: $0, at: size - 1) }
         guard count == 1 else { return }
-        let result = write(.store, size: 25) { body in
+        let result = writer.write(.store, size: 25) { body in
             body.put(node, at: 0)
             body.put(size - 1, at: 8)
             body.put(UInt32(1), at: 16)
@@ -346,23 +336,5 @@ final class Notifier: ChangeObserver, @unchecked Sendable {
         }
         keepIfEarly(.grow(node), node, result)
         write(.data(node, offset: size - 1, length: 1))
-    }
-
-    /// Gives what the kernel answered: negative errors. ENOENT where it does not know the node or
-    /// name.
-    @discardableResult
-    private func write(
-        _ code: NotificationCode, size: Int, _ fill: (ReplyBuffer) -> Void
-    ) -> Int64 {
-        let total = Wire.replyHeaderSize + size
-        sent.add(1, ordering: .relaxed)
-        return withUnsafeTemporaryAllocation(byteCount: total, alignment: 8) { bytes in
-            let message = ReplyBuffer(bytes: bytes)
-            message.put(UInt32(total), at: 0)
-            message.put(code.rawValue, at: 4)
-            message.put(UInt64(0), at: 8)
-            fill(ReplyBuffer(bytes: message.part(Wire.replyHeaderSize, size)))
-            return Int64(cairn_write(descriptor, bytes.baseAddress, total))
-        }
     }
 }

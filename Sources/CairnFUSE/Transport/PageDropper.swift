@@ -3,13 +3,13 @@
 // The notifier cannot do that: it may sleep for a directory's lock, whose holder waits for the file
 // that the caller of the waiting request has locked. Dropping pages takes only the pages' own locks.
 //
-// Threading: any thread. `lock` guards the fields. The thread is made with the first drop, and sleeps
+// Threading: any thread. `lock` guards the fields below it. The thread is made with the first drop, and sleeps
 // while there are none.
 
 import CairnBase
 
 final class PageDropper: @unchecked Sendable {
-    // Sendable: `lock` guards the fields.
+    // Sendable: `lock` guards the fields below it.
     struct Drop: Sendable {
         var node: UInt64
         var offset: UInt64
@@ -18,6 +18,7 @@ final class PageDropper: @unchecked Sendable {
         let wait = Wait()
     }
 
+    private let writer: NotificationWriter
     private let lock = Lock()
     private var drops: [Drop] = []
     private var thread: ServingThread?
@@ -25,12 +26,16 @@ final class PageDropper: @unchecked Sendable {
     private var idle: SharedGate?
     private var isStopped = false
 
-    /// The wait finishes when `write` has returned, on the thread.
-    func add(_ drop: Drop, _ write: @escaping @Sendable (Drop) -> Void) -> Wait {
+    init(_ writer: NotificationWriter) {
+        self.writer = writer
+    }
+
+    /// The wait finishes when the kernel has dropped them.
+    func add(_ drop: Drop) -> Wait {
         let (idle, failure): (SharedGate?, Errno?) = lock.withLock {
             if isStopped { return (nil, .EIO) }
             if thread == nil {
-                thread = ServingThread(name: "cairn-pages") { [self] in run(write) }
+                thread = ServingThread(name: "cairn-pages") { [self] in run() }
                 if thread == nil { return (nil, .ENOMEM) }
             }
             drops.append(drop)
@@ -54,7 +59,7 @@ final class PageDropper: @unchecked Sendable {
         thread?.join()
     }
 
-    private func run(_ write: (Drop) -> Void) {
+    private func run() {
         while true {
             let (gate, all, isOver): (SharedGate?, [Drop], Bool) = lock.withLock {
                 if !isStopped, drops.isEmpty { idle = SharedGate() }
@@ -63,7 +68,9 @@ final class PageDropper: @unchecked Sendable {
             }
             if isOver { return }
             for drop in all {
-                write(drop)
+                writer.invalidateInode(
+                    drop.node, offset: Int64(clamping: drop.offset),
+                    length: Int64(clamping: drop.length))
                 drop.wait.finish()
             }
             gate?.wait()

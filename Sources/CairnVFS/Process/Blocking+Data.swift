@@ -157,10 +157,12 @@ extension Process {
     ) throws(Errno) -> Int {
         var kept: KeptFile?
         var keptSource: KeptFile?
+        var progress = WriteProgress()
         return try run(.copyFileRange) { () throws(Pause) in
             try withFile(source, keptIn: &keptSource) { (from) throws(Pause) in
                 try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                    try attemptCopy(from: from, sourceOffset, to: file, offset, length: length)
+                    try attemptCopyAndSync(
+                        from: from, sourceOffset, to: file, offset, length: length, &progress)
                 }
             }
         }

@@ -162,10 +162,12 @@ extension Process {
     ) throws(Errno) -> PendingOperation {
         var kept: KeptFile? = try KeptFile(try descriptors.get(descriptor))
         var keptSource: KeptFile? = try KeptFile(try descriptors.get(source))
+        var progress = WriteProgress()
         return submit(.copyFileRange, completion) { [self] () throws(Pause) in
             try withFile(source, keptIn: &keptSource) { (from) throws(Pause) in
                 try withFile(descriptor, keptIn: &kept) { (file) throws(Pause) in
-                    try attemptCopy(from: from, sourceOffset, to: file, offset, length: length)
+                    try attemptCopyAndSync(
+                        from: from, sourceOffset, to: file, offset, length: length, &progress)
                 }
             }
         }

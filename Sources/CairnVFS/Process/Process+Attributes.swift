@@ -89,9 +89,11 @@ extension Process {
     }
 
     /// chmod, chown, utimensat and flags.
-    func attemptChange(_ subject: Subject, _ change: AttributeChange) throws(Pause) {
+    func attemptChange(
+        _ subject: Subject, _ change: AttributeChange
+    ) throws(Pause) -> UnsyncedChange {
         try requireChanging(subject)
-        try withSubject(subject) { (place, credentials) throws(Pause) in
+        return try withSubject(subject) { (place, credentials) throws(Pause) in
             try requireWritable(place.mount)
             if change.permissions != nil, place.inode.kind == .symbolicLink {
                 throw .failed(.EOPNOTSUPP)
@@ -99,6 +101,7 @@ extension Process {
             var change = change
             try place.inode.requireChange(&change, by: credentials)
             try vfs.setAttributes(of: place.inode, change, by: Caller(credentials))
+            return UnsyncedChange(of: place)
         }
     }
 
@@ -152,20 +155,21 @@ extension Process {
 
     func attemptSetExtendedAttribute(
         _ subject: Subject, _ name: [UInt8], to value: [UInt8], _ mode: ExtendedAttributeMode
-    ) throws(Pause) {
+    ) throws(Pause) -> UnsyncedChange {
         // The standard library's closure is not typed; the outcome is carried out by hand.
-        var outcome: Result<Void, Pause> = .success(())
-        value.withUnsafeBytes { bytes in
+        let outcome: Result<UnsyncedChange, Pause> = value.withUnsafeBytes { bytes in
             do throws(Pause) {
-                try attemptSetExtendedAttribute(subject, name, to: bytes, mode)
+                return .success(try attemptSetExtendedAttribute(subject, name, to: bytes, mode))
             } catch {
-                outcome = .failure(error)
+                return .failure(error)
             }
         }
-        try outcome.get()
+        return try outcome.get()
     }
 
-    func attemptRemoveExtendedAttribute(_ subject: Subject, _ name: [UInt8]) throws(Pause) {
+    func attemptRemoveExtendedAttribute(
+        _ subject: Subject, _ name: [UInt8]
+    ) throws(Pause) -> UnsyncedChange {
         try attemptSetExtendedAttribute(subject, name, to: nil, .replace)
     }
 
@@ -173,11 +177,11 @@ extension Process {
     private func attemptSetExtendedAttribute(
         _ subject: Subject, _ name: [UInt8], to value: UnsafeRawBufferPointer?,
         _ mode: ExtendedAttributeMode
-    ) throws(Pause) {
+    ) throws(Pause) -> UnsyncedChange {
         try requireChanging(subject)
         let space = try AttributeSpace(name)
         if let value, value.count > 65536 { throw .failed(.E2BIG) }
-        try withSubject(subject) { (place, credentials) throws(Pause) in
+        return try withSubject(subject) { (place, credentials) throws(Pause) in
             try requireWritable(place.mount)
             let flags = try place.inode.attributes().flags
             if !flags.isDisjoint(with: [.immutable, .appendOnly]) { throw .failed(.EPERM) }
@@ -186,6 +190,7 @@ extension Process {
                 try vfs.setExtendedAttribute(
                     name, of: place.inode, to: value, mode: mode, by: Caller(credentials))
             }
+            return UnsyncedChange(of: place)
         }
     }
 

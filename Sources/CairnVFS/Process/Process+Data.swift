@@ -167,10 +167,10 @@ extension Process {
         return options
     }
 
-    /// What O_SYNC, O_DSYNC and `-o sync` ask for after a write.
+    /// What O_SYNC, O_DSYNC, `-o sync` and the flag S ask for after a write.
     func attemptSyncAfterWrite(to file: OpenFile, _ point: inout SyncPoint) throws(Pause) {
         let status = file.status
-        if status.contains(.sync) || file.location.mount.flags.contains(.synchronous) {
+        if status.contains(.sync) || file.location.isSynchronous {
             try file.inode.sync(dataOnly: false, &point)
         } else if status.contains(.dataSync) {
             try file.inode.sync(dataOnly: true, &point)
@@ -212,7 +212,7 @@ extension Process {
     }
 
     /// ftruncate(2).
-    func attemptTruncate(_ file: OpenFile, to size: UInt64) throws(Pause) {
+    func attemptTruncate(_ file: OpenFile, to size: UInt64) throws(Pause) -> UnsyncedChange {
         guard !file.isPathOnly else { throw .failed(.EBADF) }
         try file.requireRight(.write)
         guard file.canWrite, file.inode.kind == .regular, size <= UInt64(Int64.max) else {
@@ -226,14 +226,15 @@ extension Process {
         // Access was granted when the file was opened; flags may have come since.
         try file.inode.requireChange(&change, by: credentials)
         try vfs.setAttributes(of: file.inode, change, by: Caller(credentials))
+        return UnsyncedChange(of: file.location)
     }
 
     /// truncate(2).
     func attemptTruncate(
         _ path: UnsafeRawBufferPointer, at directory: Descriptor, to size: UInt64
-    ) throws(Pause) {
+    ) throws(Pause) -> UnsyncedChange {
         guard size <= UInt64(Int64.max) else { throw .failed(.EINVAL) }
-        try walk(path, at: directory, .follow) { (walk) throws(Pause) in
+        return try walk(path, at: directory, .follow) { (walk) throws(Pause) in
             let credentials = walk.credentials
             let place = walk.place.retained
             if place.inode.isDirectory { throw .failed(.EISDIR) }
@@ -245,13 +246,14 @@ extension Process {
             change.size = size
             try place.inode.requireChange(&change, by: credentials)
             try vfs.setAttributes(of: place.inode, change, by: Caller(credentials))
+            return UnsyncedChange(of: place)
         }
     }
 
     /// fallocate(2).
     func attemptAllocate(
         _ file: OpenFile, _ mode: AllocateMode, offset: UInt64, length: UInt64
-    ) throws(Pause) {
+    ) throws(Pause) -> UnsyncedChange {
         let limit = UInt64(Int64.max)
         guard length > 0, length <= limit, offset <= limit else { throw .failed(.EINVAL) }
         guard length <= limit - offset else { throw .failed(.EFBIG) }
@@ -273,6 +275,7 @@ extension Process {
         try vfs.allocate(
             mode, of: file.inode, offset: offset, length: length,
             options: writeOptions(credentials), by: Caller(credentials))
+        return UnsyncedChange(of: file.location)
     }
 
     // MARK: Copying

@@ -1,4 +1,5 @@
-// The three ways to run an attempt, with the counting that goes with each call.
+// The three ways to run an attempt, with the counting that goes with each call. An attempt that gives
+// an `UnsyncedChange` has changed something, and the call returns when that is durable.
 
 import CairnBase
 
@@ -21,6 +22,23 @@ extension Process {
         }
     }
 
+    /// The same for a change.
+    func run(
+        _ call: SystemCall, _ attempt: () throws(Pause) -> UnsyncedChange
+    ) throws(Errno) {
+        var change: UnsyncedChange?
+        try run(call) { () throws(Pause) in try durably(attempt, &change) }
+    }
+
+    /// Makes a change once, and then waits until it is durable.
+    @inline(__always)
+    private func durably(
+        _ attempt: () throws(Pause) -> UnsyncedChange, _ made: inout UnsyncedChange?
+    ) throws(Pause) {
+        if made == nil { made = try attempt() }
+        try made?.makeDurable()
+    }
+
     /// Suspends the task while the attempt has to wait.
     nonisolated(nonsending)
         func runAsync<Value>(
@@ -38,6 +56,15 @@ extension Process {
         }
     }
 
+    nonisolated(nonsending)
+        func runAsync(
+            _ call: SystemCall, _ attempt: () throws(Pause) -> UnsyncedChange
+        ) async throws(Errno)
+    {
+        var change: UnsyncedChange?
+        try await runAsync(call) { () throws(Pause) in try durably(attempt, &change) }
+    }
+
     /// Returns at once and calls back exactly once: on this thread before the return if nothing has
     /// to be waited for, otherwise on the thread that ended the wait.
     func submit<Value>(
@@ -53,6 +80,17 @@ extension Process {
             case .failure: statistics.failed(call)
             }
             completion(result)
+        }
+    }
+
+    func submit(
+        _ call: SystemCall,
+        _ completion: @escaping @Sendable (Result<Void, Errno>) -> Void,
+        _ attempt: @escaping () throws(Pause) -> UnsyncedChange
+    ) -> PendingOperation {
+        var change: UnsyncedChange?
+        return submit(call, completion) { [self] () throws(Pause) in
+            try durably(attempt, &change)
         }
     }
 }

@@ -6,7 +6,7 @@ extension Process {
     /// mkdir(2), mknod(2) and symlink(2): one new name.
     func attemptMake(
         _ path: UnsafeRawBufferPointer, at base: Descriptor, _ node: NewNode
-    ) throws(Pause) {
+    ) throws(Pause) -> UnsyncedChange {
         try walk(path, at: base, .parent) { (walk) throws(Pause) in
             let credentials = walk.credentials
             guard walk.lastPart == .name else { throw .failed(.EEXIST) }
@@ -21,6 +21,7 @@ extension Process {
             node.permissions.formIntersection(.all)
             node.umask = currentUmask
             _ = try vfs.create(name, in: directory, node, by: Caller(credentials))
+            return UnsyncedChange(of: walk.place.retained)
         }
     }
 
@@ -49,13 +50,13 @@ extension Process {
     func attemptLink(
         _ source: UnsafeRawBufferPointer, at sourceDirectory: Descriptor, follow: Bool,
         emptyIsBase: Bool, to path: UnsafeRawBufferPointer, at directory: Descriptor
-    ) throws(Pause) {
+    ) throws(Pause) -> UnsyncedChange {
         var options: WalkOptions = follow ? .follow : []
         if emptyIsBase { options.insert(.emptyIsBase) }
-        try walk(source, at: sourceDirectory, options) { (first) throws(Pause) in
+        return try walk(source, at: sourceDirectory, options) { (first) throws(Pause) in
             let credentials = first.credentials
             let origin = first.place.retained
-            try walk(path, at: directory, .parent) { (walk) throws(Pause) in
+            return try walk(path, at: directory, .parent) { (walk) throws(Pause) in
                 guard walk.lastPart == .name else { throw .failed(.EEXIST) }
                 let place = walk.place.retained
                 let name = Name(walk.lastName)
@@ -70,6 +71,7 @@ extension Process {
                     throw .failed(.EPERM)
                 }
                 try vfs.link(origin.inode, as: name, in: place.inode, by: Caller(credentials))
+                return UnsyncedChange(of: place)
             }
         }
     }
@@ -77,7 +79,7 @@ extension Process {
     /// unlink(2), or rmdir(2) when `directory`.
     func attemptRemove(
         _ path: UnsafeRawBufferPointer, at base: Descriptor, directory isDirectory: Bool
-    ) throws(Pause) {
+    ) throws(Pause) -> UnsyncedChange {
         try walk(path, at: base, .parent) { (walk) throws(Pause) in
             let credentials = walk.credentials
             switch walk.lastPart {
@@ -100,6 +102,7 @@ extension Process {
             try vfs.remove(
                 name, in: directory, directory: isDirectory, expecting: victim,
                 by: Caller(credentials))
+            return UnsyncedChange(of: walk.place.retained)
         }
     }
 
@@ -107,14 +110,14 @@ extension Process {
     func attemptRename(
         _ path: UnsafeRawBufferPointer, at base: Descriptor, to newPath: UnsafeRawBufferPointer,
         at newBase: Descriptor, flags: RenameFlags
-    ) throws(Pause) {
+    ) throws(Pause) -> UnsyncedChange {
         guard flags.isSubset(of: [.noReplace, .exchange]),
             flags != [.noReplace, .exchange]
         else { throw .failed(.EINVAL) }
-        try walk(path, at: base, .parent) { (first) throws(Pause) in
+        return try walk(path, at: base, .parent) { (first) throws(Pause) in
             let credentials = first.credentials
             let source = first.place.retained
-            try walk(newPath, at: newBase, .parent) { (second) throws(Pause) in
+            return try walk(newPath, at: newBase, .parent) { (second) throws(Pause) in
                 let target = second.place.retained
                 guard source.mount === target.mount else { throw .failed(.EXDEV) }
                 guard first.lastPart == .name else { throw .failed(.EBUSY) }
@@ -123,6 +126,7 @@ extension Process {
                 }
                 try requireWritable(source.mount)
                 try rename(first, source.inode, second, target.inode, flags, credentials)
+                return UnsyncedChange(of: source, and: target)
             }
         }
     }

@@ -91,7 +91,8 @@ extension Process {
         // A new file is open to its maker whatever its mode says.
         return try install(
             Location(mount: directory.mount, inode: inode),
-            openedAs: (directory.inode, name.owned), flags, credentials, target, &reached)
+            openedAs: (directory.inode, name.owned), flags, credentials, target,
+            after: UnsyncedChange(of: directory), &reached)
     }
 
     private func openExisting(
@@ -122,6 +123,9 @@ extension Process {
             change.size = 0
             try inode.requireChange(&change, by: credentials)
             try vfs.setAttributes(of: inode, change, by: Caller(credentials))
+            return try install(
+                place, openedAs: name, flags, credentials, target, after: UnsyncedChange(of: place),
+                &reached)
         }
         return try install(place, openedAs: name, flags, credentials, target, &reached)
     }
@@ -164,12 +168,27 @@ extension Process {
         }
     }
 
+    /// Opens a file that was made or cut, once that is durable.
+    private func install(
+        _ place: Location, openedAs name: (directory: Inode, name: FileName)?, _ flags: OpenFlags,
+        _ credentials: Credentials, _ target: OpenTarget, after change: UnsyncedChange,
+        _ reached: inout ReachedFile?
+    ) throws(Pause) -> Descriptor {
+        if change.isDurable {
+            return try install(place, openedAs: name, flags, credentials, target, &reached)
+        }
+        let made = try act { () throws(Errno) in try ReachedFile(place, name, credentials, change) }
+        reached = made
+        return try install(made, flags, target)
+    }
+
     /// Opens what an attempt before this one came to.
     private func install(
         _ reached: ReachedFile, _ flags: OpenFlags, _ target: OpenTarget
     ) throws(Pause) -> Descriptor {
         var again: ReachedFile? = reached
         do throws(Pause) {
+            try reached.change.makeDurable()
             return try install(
                 reached.held.location, openedAs: reached.name, flags, reached.credentials, target,
                 &again)
@@ -330,14 +349,18 @@ final class ReachedFile {
     let held: HeldLocation
     let name: (directory: Inode, name: FileName)?
     let credentials: Credentials
+    /// What was done, until it is durable where it has to be.
+    var change: UnsyncedChange
 
     /// ENOENT if it is gone.
     init(
-        _ place: Location, _ name: (directory: Inode, name: FileName)?, _ credentials: Credentials
+        _ place: Location, _ name: (directory: Inode, name: FileName)?, _ credentials: Credentials,
+        _ change: UnsyncedChange = .none
     ) throws(Errno) {
         held = try HeldLocation(place)
         self.name = name
         self.credentials = credentials
+        self.change = change
     }
 
     deinit {

@@ -11,9 +11,9 @@ struct SyncProgress {
     var point = SyncPoint()
 }
 
-/// What a write that must be durable has done so far.
+/// What a write or a copy that must be durable has done so far.
 struct WriteProgress {
-    /// It was written, so many bytes.
+    /// It was done, so many bytes.
     var done: Int?
     var point = SyncPoint()
 }
@@ -125,8 +125,23 @@ extension Process {
 
     // MARK: Copying at the descriptors' offsets
 
-    /// copy_file_range(2): an offset of nil is the descriptor's own.
-    func attemptCopy(
+    /// copy_file_range(2), and what O_SYNC and O_DSYNC add: an offset of nil is the descriptor's own.
+    func attemptCopyAndSync(
+        from source: OpenFile, _ sourceOffset: UInt64?, to file: OpenFile, _ offset: UInt64?,
+        length: Int, _ progress: inout WriteProgress
+    ) throws(Pause) -> Int {
+        let count: Int
+        if let done = progress.done {
+            count = done
+        } else {
+            count = try attemptCopy(from: source, sourceOffset, to: file, offset, length: length)
+        }
+        progress.done = count
+        try attemptSyncAfterWrite(to: file, &progress.point)
+        return count
+    }
+
+    private func attemptCopy(
         from source: OpenFile, _ sourceOffset: UInt64?, to file: OpenFile, _ offset: UInt64?,
         length: Int
     ) throws(Pause) -> Int {

@@ -199,7 +199,13 @@ final class MountService: @unchecked Sendable {
     /// Ends the connection: what is in flight and what comes fails, and `serve` returns.
     private func abort() {
         // After the connection nobody is left who would take the mount away.
-        _ = unmount(lazily: true, force: false)
+        if let failure = unmount(lazily: true, force: false),
+            ![.EINVAL, .ESTALE].contains(failure.errno)
+        {
+            tell(
+                "its mount stays there when it has ended: \(failure.why)",
+                "root takes it away with umount -l")
+        }
         do throws(Failure) {
             try Unmounting.abort(connection: connection)
         } catch {
@@ -228,7 +234,7 @@ final class MountService: @unchecked Sendable {
     /// Unmounts, or takes the mount out of the tree if it is busy.
     private func stop() {
         guard let failure = unmount(lazily: false, force: false) else { return }
-        switch failure {
+        switch failure.errno {
         case .EBUSY: break
         case .EINVAL:
             return tell("is out of the tree already", MountService.waiting)
@@ -236,7 +242,10 @@ final class MountService: @unchecked Sendable {
             return tell(
                 "another mount stands over it",
                 "unmount that one first; a second signal ends this one now")
-        default: return tell(failure.description, nil)
+        default:
+            return tell(
+                "cannot be unmounted: \(failure.why)",
+                "root can do it with umount; a second signal ends it now")
         }
         let users = Unmounting.users(of: mountPoint)
         tell("busy" + (users.isEmpty ? "" : ": used by \(users)"), MountService.waiting)
@@ -251,20 +260,25 @@ final class MountService: @unchecked Sendable {
 
     /// umount2(2) goes by path, so it is only called while this mount is what it would take away:
     /// ESTALE if another one stands there, EINVAL if this one has left the tree.
-    private func unmount(lazily: Bool, force: Bool) -> Errno? {
+    private func unmount(lazily: Bool, force: Bool) -> MountFailure? {
+        func failure(_ error: Errno, _ why: String) -> MountFailure {
+            MountFailure(error, mountPoint.text, why)
+        }
         do throws(Failure) {
             let standing = try MountTable.mounts(at: mountPoint)
             guard let top = standing.last, isOwn(top) else {
-                return standing.contains(where: isOwn) ? .ESTALE : .EINVAL
+                return standing.contains(where: isOwn)
+                    ? failure(.ESTALE, "another mount stands over it")
+                    : failure(.EINVAL, "it is out of the tree already")
             }
         } catch {
-            return .EIO
+            return failure(.EIO, error.why)
         }
         do throws(MountFailure) {
             try mount.unmount(lazy: lazily, force: force)
             return nil
         } catch {
-            return error.errno
+            return error
         }
     }
 
@@ -289,7 +303,7 @@ final class MountService: @unchecked Sendable {
         case "unmount", "unmount lazy", "unmount force":
             let force = request.hasSuffix("force")
             let failure = unmount(lazily: force || request.hasSuffix("lazy"), force: force)
-            return failure.map { ["error": .string($0.description)] } ?? ["unmounted": true]
+            return failure.map { ["error": .string($0.why)] } ?? ["unmounted": true]
         default:
             return ["error": .string("unknown request '\(request)'")]
         }

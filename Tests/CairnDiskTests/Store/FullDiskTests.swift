@@ -10,6 +10,13 @@ import Testing
 @testable import CairnTestSupport
 
 @Suite struct FullDiskTests {
+    /// Does it again and again until it fails, for want of room.
+    private func repeatUntilFull(_ body: () throws -> Void) {
+        #expect(throws: Errno.ENOSPC) {
+            while true { try body() }
+        }
+    }
+
     /// Fills with one file that somebody holds, as the kernel does whose names lead there.
     @Test func aHeldFileCanBeRemovedFromAFullFilesystem() throws {
         let device = try DiskGround.formatted(size: 12 << 20)
@@ -26,12 +33,10 @@ import Testing
         let file = try s.file("/large")
         let piece = [UInt8](repeating: 7, count: 1 << 18)
         var offset: UInt64 = 0
-        #expect(throws: Errno.ENOSPC) {
-            while true {
-                let written = try s.write(file, piece, at: .offset(offset))
-                offset += UInt64(written)
-                if written < piece.count { throw Errno.ENOSPC }
-            }
+        repeatUntilFull {
+            let written = try s.write(file, piece, at: .offset(offset))
+            offset += UInt64(written)
+            if written < piece.count { throw Errno.ENOSPC }
         }
         try store.commit()
         #expect(throws: Errno.ENOSPC) { try s.write(file, piece, at: .offset(offset)) }
@@ -62,12 +67,10 @@ import Testing
         let target = String(repeating: "t", count: 1000)
         let padding = String(repeating: "0", count: 180)
         var made: [String] = []
-        #expect(throws: Errno.ENOSPC) {
-            while true {
-                let path = "/\(padding)\(made.count)"
-                try s.make(.symbolicLink, path, target: target)
-                made.append(path)
-            }
+        repeatUntilFull {
+            let path = "/\(padding)\(made.count)"
+            try s.make(.symbolicLink, path, target: target)
+            made.append(path)
         }
         #expect(made.count > 1000)
         var random = SeededRandom(seed: 5)
@@ -89,13 +92,11 @@ import Testing
         let before = try s.statistics().freeBlocks
         let value = [UInt8](repeating: 9, count: 60_000)
         var made: [String] = []
-        #expect(throws: Errno.ENOSPC) {
-            while true {
-                let path = "/f\(made.count)"
-                let file = try s.file(path)
-                made.append(path)
-                for index in 0..<10 { try s.setAttribute(file, "user.\(index)", value) }
-            }
+        repeatUntilFull {
+            let path = "/f\(made.count)"
+            let file = try s.file(path)
+            made.append(path)
+            for index in 0..<10 { try s.setAttribute(file, "user.\(index)", value) }
         }
         #expect(made.count > 5)
         for path in made { try s.unlink(path) }
@@ -120,15 +121,13 @@ import Testing
         var made: [(path: String, attribute: String)] = []
         // Small ones until nothing more fits, in what large ones have left.
         for limit in [65536, 4000, 100, 1] {
-            #expect(throws: Errno.ENOSPC) {
-                while true {
-                    let path = "/f\(made.count)"
-                    let file = try s.file(path)
-                    let count = limit == 65536 ? limit : 1 + random.number(below: limit)
-                    made.append((path, "user.none"))
-                    try s.setAttribute(file, "user.x", Array(value.prefix(count)))
-                    made[made.count - 1].attribute = "user.x"
-                }
+            repeatUntilFull {
+                let path = "/f\(made.count)"
+                let file = try s.file(path)
+                let count = limit == 65536 ? limit : 1 + random.number(below: limit)
+                made.append((path, "user.none"))
+                try s.setAttribute(file, "user.x", Array(value.prefix(count)))
+                made[made.count - 1].attribute = "user.x"
             }
             try store.commit()
         }

@@ -72,6 +72,11 @@ func withMount(
     }
 }
 
+/// For `prepare`: mounts as with `-o sync`.
+func synchronous(_ namespace: Namespace) {
+    for mount in namespace.mounts { mount.flags.insert(.synchronous) }
+}
+
 func onOwnThread(_ body: @escaping @Sendable () throws -> Void) async throws {
     try await withCheckedThrowingContinuation {
         (continuation: CheckedContinuation<Void, any Error>) in

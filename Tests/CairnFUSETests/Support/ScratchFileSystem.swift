@@ -13,6 +13,9 @@ final class ScratchFileSystem: FileSystem, @unchecked Sendable {
     private var rootNode: ScratchNode?
     /// While set, data of files can be had only once it finishes.
     private var barrier: Wait?
+    /// The same for making a node durable.
+    private var syncBarrier: Wait?
+    private var syncs = 0
     private var freed = 0
     private var closed = false
     private let keepsData: Bool
@@ -66,20 +69,37 @@ final class ScratchFileSystem: FileSystem, @unchecked Sendable {
         lock.withLock { barrier = Wait() }
     }
 
-    func letGo() {
-        let wait: Wait? = lock.withLock {
-            defer { barrier = nil }
-            return barrier
-        }
-        wait?.finish()
+    func holdSyncsBack() {
+        lock.withLock { syncBarrier = Wait() }
     }
 
-    /// To be called with the lock held. A wait that was cancelled is replaced.
-    fileprivate func checkBarrier() throws(Pause) {
-        guard barrier != nil else { return }
+    func letGo() {
+        let waits = lock.withLock {
+            defer { (barrier, syncBarrier) = (nil, nil) }
+            return [barrier, syncBarrier]
+        }
+        for wait in waits { wait?.finish() }
+    }
+
+    /// To be called with the lock held.
+    fileprivate func checkBarrier() throws(Pause) { try pass(barrier) }
+
+    /// A wait that was cancelled is replaced.
+    private func pass(_ barrier: Wait?) throws(Pause) {
+        guard let barrier else { return }
         let own = Wait()
-        barrier?.whenFinished { own.finish($0) }
+        barrier.whenFinished { own.finish($0) }
         throw .wait(own)
+    }
+
+    /// How often a node was made durable.
+    var syncCount: Int { lock.withLock { syncs } }
+
+    fileprivate func noteSync() throws(Pause) {
+        try lock.withLock { () throws(Pause) in
+            try pass(syncBarrier)
+            syncs += 1
+        }
     }
 
     fileprivate func makeNode(_ kind: FileKind, _ node: NewNode) -> ScratchNode {
@@ -139,6 +159,10 @@ final class ScratchNode: Inode, @unchecked Sendable {
         scratch.lock.withLock { status.accessTime = scratch.time.now() }
     }
 
+    override func sync(dataOnly: Bool, _ point: inout SyncPoint) throws(Pause) {
+        try scratch.noteSync()
+    }
+
     // MARK: Attributes
 
     override func attributes() throws(Pause) -> Attributes { scratch.lock.withLock { status } }
@@ -150,7 +174,10 @@ final class ScratchNode: Inode, @unchecked Sendable {
             if let permissions = change.permissions { status.permissions = permissions }
             if let user = change.user { status.user = user }
             if let group = change.group { status.group = group }
-            if let flags = change.flags { status.flags = flags }
+            if let flags = change.flags {
+                status.flags = flags
+                isSynchronous.store(flags.contains(.sync), ordering: .relaxed)
+            }
             if let size = change.size {
                 try scratch.checkBarrier()
                 resize(try end(size, 0))
