@@ -142,7 +142,7 @@ struct DeviceBenchmark {
         let device = try FileDevice(
             path: path, options: FileDevice.Options(queueDepth: max(setting.depth, 1)),
             reactor: thread.reactor)
-        defer { try? device.close() }
+        defer { device.close() }
         let load = try DeviceLoad(
             device, setting, size: size, nanoseconds: UInt64(Self.seconds) * 1_000_000_000)
         let before = processorTime()

@@ -119,7 +119,8 @@ public final class PagePool: @unchecked Sendable {
         self.frames = frames
         self.queues = queues
         free = FreeFrames(count: count)
-        owners = ConcurrentTable(expected: max(64, count / 8))
+        // A set has a page or more as a rule; those of files without any are few beside.
+        owners = ConcurrentTable(expected: max(64, count))
         self.queues.setFrameLimit(frameLimit)
     }
 
