@@ -110,13 +110,13 @@ struct LibraryContest {
     }
 
     /// One call of the library, so often: for a profiler. "threads": two threads that call stat;
-    /// "creators": that create and unlink; "two": only what is said of two threads.
+    /// "readers": that read; "creators": that create and unlink; "two": only what is said of two threads.
     func profile(_ wanted: String, _ count: Int) throws -> Bool {
         if wanted == "two" {
             try runThreads()
             return true
         }
-        if let index = ["threads": 0, "creators": 2][wanted] {
+        if let index = ["threads": 0, "readers": 1, "creators": 2][wanted] {
             let works = try threadWorks()
             _ = timeThreads([{ works[index].2(0, count) }, { works[index].2(1, count) }])
             return true

@@ -11,7 +11,7 @@ extension TreeNode {
         defer { lock.unlock() }
         guard change.saysSomething else { return stored }
         try checkFlags(against: change, by: credentials)
-        let now = tree.now()
+        let now = self.now()
         var after = stored
         if let size = change.size {
             try checkSize(size)
@@ -40,7 +40,7 @@ extension TreeNode {
         } else {
             var edits = Change()
             edits.append(.attributes(self.edited, after))
-            try tree.apply(edits)
+            try apply(edits)
         }
         keep(after)
         return stored
@@ -77,7 +77,7 @@ extension TreeNode {
 
     final func noteRead(_ policy: AccessTimePolicy) {
         guard policy != .never else { return }
-        let now = tree.now()
+        let now = self.now()
         lock.lockShared()
         let isWanted =
             !stored.flags.contains(.noAccessTime) && !condition.contains(.freed)

@@ -19,8 +19,8 @@ extension TreeNode {
         let size = stored.size
         guard offset < size, buffer.count > 0 else { return 0 }
         let count = Int(min(UInt64(buffer.count), size - offset))
-        return try tree.read(
-            self, into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: offset)
+        return try readStored(
+            into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: offset)
     }
 
     final func mapData(
@@ -83,13 +83,12 @@ extension TreeNode {
         var after = stored
         after.size = max(after.size, offset + UInt64(count))
         if !options.contains(.keepTimes) {
-            after.modificationTime = tree.now()
+            after.modificationTime = now()
             after.changeTime = after.modificationTime
         }
         if options.contains(.clearPrivileges) { after.clearPrivileges() }
-        let written = try tree.write(
-            UnsafeRawBufferPointer(rebasing: bytes[..<count]), to: self, at: offset,
-            attributes: &after)
+        let written = try writeStored(
+            UnsafeRawBufferPointer(rebasing: bytes[..<count]), at: offset, attributes: &after)
         stored = after
         return Written(offset: offset, count: written)
     }
@@ -109,7 +108,7 @@ extension TreeNode {
         if stored.flags.contains(.appendOnly) {
             guard case .reserve = mode else { throw .failed(.EPERM) }
         }
-        let now = tree.now()
+        let now = self.now()
         var after = stored
         after.changeTime = now
         if options.contains(.clearPrivileges) { after.clearPrivileges() }
@@ -137,7 +136,7 @@ extension TreeNode {
         } else {
             change.append(.reserve(self.edited, offset: offset, length: length))
         }
-        try tree.apply(change)
+        try apply(change)
         keep(after)
     }
 
@@ -191,9 +190,8 @@ extension TreeNode {
         }
         guard sourceOffset < source.stored.size else { return 0 }
         let count = Int(min(UInt64(buffer.count), source.stored.size - sourceOffset))
-        let available = try tree.read(
-            source, into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]),
-            at: sourceOffset)
+        let available = try source.readStored(
+            into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: sourceOffset)
         return try writeLocked(
             UnsafeRawBufferPointer(rebasing: buffer[..<available]), at: offset, options: options
         ).count

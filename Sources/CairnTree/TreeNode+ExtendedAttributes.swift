@@ -130,11 +130,11 @@ extension TreeNode {
         if mode == .create, exists, value != nil { throw .failed(.EEXIST) }
         if mode == .replace, !exists { throw .failed(.ENODATA) }
         var after = stored
-        after.changeTime = tree.now()
+        after.changeTime = now()
         var change = Change()
         change.append(.extendedAttribute(name, of: self.edited, value))
         change.append(.attributes(self.edited, after))
-        try tree.apply(change)
+        try apply(change)
         keep(after)
     }
 
@@ -164,7 +164,7 @@ extension TreeNode {
         }
         let old = try knownLists()
         var after = stored
-        after.changeTime = tree.now()
+        after.changeTime = now()
         let updated: AccessLists?
         switch kind {
         case .default:
@@ -206,7 +206,7 @@ extension TreeNode {
                         AttributeNames.of(kind), of: self.edited, list == nil ? nil : bytes))
             }
             change.append(.attributes(self.edited, after))
-            try tree.apply(change)
+            try apply(change)
         }
     }
 

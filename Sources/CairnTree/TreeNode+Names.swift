@@ -14,7 +14,7 @@ extension TreeNode {
         guard kind == .directory else { throw .failed(.ENOTDIR) }
         try lockShared()
         defer { lock.unlockShared() }
-        guard stored.linkCount > 0, let target = try tree.find(name, in: self) else {
+        guard stored.linkCount > 0, let target = try findEntry(name) else {
             return nil
         }
         return try tree.node(target)
@@ -50,12 +50,12 @@ extension TreeNode {
         try lockExclusively()
         defer { lock.unlock() }
         try requireAddable()
-        guard try tree.find(name, in: self) == nil else { throw .failed(.EEXIST) }
+        guard try findEntry(name) == nil else { throw .failed(.EEXIST) }
         let isDirectory = new.kind == .directory
         if isDirectory, stored.linkCount >= tree.maximumLinkCount {
             throw .failed(.EMLINK)
         }
-        let now = tree.now()
+        let now = self.now()
         let birth = try birth(of: new, by: credentials, at: now)
         let node = try tree.prepareNode(birth.attributes)
         var attributes = birth.attributes
@@ -108,7 +108,7 @@ extension TreeNode {
         try lockExclusively()
         defer { lock.unlock() }
         try requireDirectory()
-        let now = tree.now()
+        let now = self.now()
         let birth = try birth(of: new, by: credentials, at: now)
         let node = try tree.prepareNode(birth.attributes)
         var attributes = birth.attributes
@@ -137,7 +137,7 @@ extension TreeNode {
         let locked = try LockedNodes(self, node)
         defer { withExtendedLifetime(locked) {} }
         try requireAddable()
-        guard try tree.find(name, in: self) == nil else { throw .failed(.EEXIST) }
+        guard try findEntry(name) == nil else { throw .failed(.EEXIST) }
         // Released: it is about to be freed, as soon as its store is ready.
         guard !node.condition.contains(.freed), !node.isReleased else { throw .failed(.ENOENT) }
         guard node.stored.flags.isDisjoint(with: [.immutable, .appendOnly]) else {
@@ -148,7 +148,7 @@ extension TreeNode {
         }
         guard node.stored.linkCount < tree.maximumLinkCount else { throw .failed(.EMLINK) }
 
-        let now = tree.now()
+        let now = self.now()
         var linked = node.stored
         linked.linkCount += 1
         linked.changeTime = now
@@ -160,7 +160,7 @@ extension TreeNode {
         change.append(.attributes(node.edited, linked))
         change.append(.insert(name, in: self.edited, to: node.edited))
         change.append(.attributes(self.edited, above))
-        try tree.apply(change)
+        try apply(change)
 
         node.keep(linked)
         node.condition.remove(.mayBeNamed)
@@ -235,7 +235,7 @@ extension TreeNode {
     private func apply(
         _ change: inout Change, inheriting lists: AccessLists?, to node: TreeNode
     ) throws(Pause) {
-        guard let lists else { return try tree.apply(change) }
+        guard let lists else { return try apply(change) }
         try applyInheriting(&change, lists, to: node)
     }
 
@@ -252,7 +252,7 @@ extension TreeNode {
                 change.append(
                     .extendedAttribute(AttributeNames.default, of: node.edited, inherited))
             }
-            try node.tree.apply(change)
+            try node.apply(change)
         }
     }
 

@@ -30,7 +30,7 @@ extension TreeNode {
     ) throws(Pause) -> Bool {
         let tree = self.tree
         try requireDirectory()
-        guard let target = try tree.find(name, in: self) else { throw .failed(.ENOENT) }
+        guard let target = try findEntry(name) else { throw .failed(.ENOENT) }
         guard target.number == victim.number, !victim.condition.contains(.freed) else {
             throw .failed(.ESTALE)
         }
@@ -40,7 +40,7 @@ extension TreeNode {
         try requireRemovable(victim)
         if wantsDirectory, try !tree.store.isEmpty(victim) { throw .failed(.ENOTEMPTY) }
 
-        let now = tree.now()
+        let now = self.now()
         var above = stored
         above.modificationTime = now
         above.changeTime = now
@@ -65,14 +65,14 @@ extension TreeNode {
         left.changeTime = now
         if left.linkCount > 0 {
             change.append(.attributes(self.edited, left))
-            try tree.apply(change)
+            try apply(change)
             keep(left)
             return false
         }
         if release() {
             change.append(.free(self.edited))
             do throws(Pause) {
-                try tree.apply(change)
+                try apply(change)
             } catch {
                 takeBackRelease()
                 throw error
@@ -85,7 +85,7 @@ extension TreeNode {
         // Held. Whoever drops it last waits for our lock in `unused`, and then sees an orphan.
         change.append(.attributes(self.edited, left))
         change.append(.orphan(self.edited))
-        try tree.apply(change)
+        try apply(change)
         keep(left)
         return false
     }
@@ -123,7 +123,7 @@ extension TreeNode {
             guard isReleased || release() else { return }
             var change = Change()
             change.append(.free(self.edited))
-            try tree.apply(change)
+            try apply(change)
             condition.insert(.freed)
             tree.removeFromTable(number)
         }

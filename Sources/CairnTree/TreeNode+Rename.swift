@@ -83,7 +83,7 @@ private struct Move {
         // Two names of one file: nothing to do, says POSIX.
         if moved === victim { return false }
         try checkKinds()
-        let now = source.tree.now()
+        let now = source.now()
         if isExchange, let victim {
             try exchange(with: victim, at: now)
             return false
@@ -93,12 +93,11 @@ private struct Move {
 
     /// The names still lead to what the caller had checked.
     private func checkNames() throws(Pause) {
-        let tree = source.tree
         try source.requireDirectory()
         try target.requireDirectory()
-        guard let found = try tree.find(name, in: source) else { throw .failed(.ENOENT) }
+        guard let found = try source.findEntry(name) else { throw .failed(.ENOENT) }
         guard found.number == moved.number else { throw .failed(.ESTALE) }
-        guard try tree.find(newName, in: target)?.number == victim?.number else {
+        guard try target.findEntry(newName)?.number == victim?.number else {
             throw .failed(.ESTALE)
         }
         guard !moved.condition.contains(.freed), victim?.condition.contains(.freed) != true else {
@@ -134,7 +133,6 @@ private struct Move {
     }
 
     private func move(at now: Timestamp) throws(Pause) -> Bool {
-        let tree = source.tree
         var change = Change()
         change.append(.remove(name, in: source.edited))
         if victim != nil {
@@ -154,7 +152,7 @@ private struct Move {
         if let victim {
             freesVictim = try victim.applyLosingName(&change, at: now)
         } else {
-            try tree.apply(change)
+            try source.apply(change)
         }
         above.keep()
         moved.keep(movedAfter)
@@ -177,7 +175,7 @@ private struct Move {
         var otherAfter = other.stored
         otherAfter.changeTime = now
         change.append(.attributes(other.edited, otherAfter))
-        try source.tree.apply(change)
+        try source.apply(change)
         above.keep()
         moved.keep(movedAfter)
         other.keep(otherAfter)

@@ -25,6 +25,17 @@ open class TreeNode: Inode, @unchecked Sendable {
     /// be counted for each node.
     @inline(__always)
     final var tree: TreeFileSystem { unsafeDowncast(fileSystem, to: TreeFileSystem.self) }
+
+    /// Calls the body with the tree, without counting a reference.
+    @inline(__always)
+    final func withTree<Value, Failure>(
+        _ body: (TreeFileSystem) throws(Failure) -> Value
+    ) throws(Failure) -> Value {
+        try withFileSystem { (fileSystem) throws(Failure) -> Value in
+            try body(unsafeDowncast(fileSystem, to: TreeFileSystem.self))
+        }
+    }
+
     public final let lock = ReadWriteLock()
 
     /// What is out of the ordinary about the node.

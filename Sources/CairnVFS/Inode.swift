@@ -73,18 +73,33 @@ open class Inode: @unchecked Sendable {
 
     // MARK: Asking the filesystem
 
+    /// Calls the body with `fileSystem`, without counting a reference: every thread that calls something in
+    /// the same filesystem would change that count.
+    @inlinable @inline(__always)
+    public final func withFileSystem<Value, Failure>(
+        _ body: (FileSystem) throws(Failure) -> Value
+    ) throws(Failure) -> Value {
+        try borrowedFileSystem._withUnsafeGuaranteedRef { fileSystem -> Result<Value, Failure> in
+            do throws(Failure) {
+                return .success(try body(fileSystem))
+            } catch {
+                return .failure(error)
+            }
+        }.get()
+    }
+
     /// Somebody watches an inode of its filesystem.
     @inline(__always)
-    final var isWatched: Bool { borrowedFileSystem._withUnsafeGuaranteedRef { $0.isWatched } }
+    final var isWatched: Bool { withFileSystem { $0.isWatched } }
 
     final var hasCacheableNames: Bool {
-        borrowedFileSystem._withUnsafeGuaranteedRef { $0.namesAreCacheable }
+        withFileSystem { $0.namesAreCacheable }
     }
 
     /// See `FileSystem.announce`.
     @inline(__always)
     final func announce(by caller: Caller?, _ tell: (any ChangeObserver, UInt64?) -> Void) {
-        borrowedFileSystem._withUnsafeGuaranteedRef { $0.announce(by: caller, tell) }
+        withFileSystem { $0.announce(by: caller, tell) }
     }
 
     // MARK: Holds

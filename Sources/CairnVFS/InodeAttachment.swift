@@ -76,7 +76,7 @@ final class FileAttachments: @unchecked Sendable {
 extension Inode {
     /// What hangs on this inode, if anything ever did.
     var attachment: InodeAttachment? {
-        if borrowedFileSystem._withUnsafeGuaranteedRef({ $0.attachments.isEmpty }) { return nil }
+        if withFileSystem({ $0.attachments.isEmpty }) { return nil }
         return stateLock.withLock { attachmentStorage }
     }
 
