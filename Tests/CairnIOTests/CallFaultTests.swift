@@ -2,6 +2,7 @@
 // their end, on a ring and on threads.
 
 import CairnBase
+import CairnTestCalls
 import Glibc
 import Testing
 
@@ -73,6 +74,7 @@ import Testing
         let directory = try Bench.makeDirectory(in: .disk)
         defer { Bench.remove(directory) }
         return await CallSupervisor.run(plan) { supervisor in
+            supervisor.startFailing()
             ReactorLife(engine, directory + "/image", supervisor).run()
         }
     }
