@@ -53,6 +53,7 @@ bench: build
 	@.build/release/cairn-benchmarks tree
 	@.build/release/cairn-benchmarks held
 	@scripts/bench-cache .build/release/cairn-benchmarks
+	@.build/release/cairn-benchmarks disk .build/bench-disk.img
 	@scripts/bench $(CAIRN)
 	@[ "$$(id -u)" != 0 ] || scripts/bench-disk $(CAIRN)
 

@@ -70,7 +70,11 @@ let package = Package(
         // What a program that embeds Cairn imports.
         room(
             "Cairn",
-            on: ["CairnFUSE", "CairnProc", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
+            on: [
+                "CairnFUSE", "CairnProc", "CairnDisk", "CairnRAM", "CairnTree", "CairnVFS",
+                "CairnIO",
+                "CairnBase",
+            ]),
         // Floor 7
         program(
             "cairn-command",

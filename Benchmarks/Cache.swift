@@ -7,6 +7,7 @@ import CairnIO
 import CairnPlainFiles
 import Dispatch
 import Glibc
+import Synchronization
 
 struct CacheBenchmark {
     private static let pages = 8192
@@ -160,18 +161,19 @@ struct CacheBenchmark {
         printTable(
             "The pool and one behind a mutex",
             ["threads", "which", "operations a second", "p50", "p99", "p99.9"], rows)
-        for size in [1 << 20, 16 << 20] { try hits(of: size, in: directory) }
+        for size in [256 << 10, 1 << 20, 16 << 20] { try hits(of: size, in: directory) }
         scan()
     }
 
     // MARK: Hits
 
-    /// 4 KiB at random of so many bytes that are in memory: the library and the kernel's pread; one
-    /// thread, two on a file each, and two on one file, which share its lock.
+    /// 4 KiB at random of so many bytes that are in memory: the library, the kernel's pread, and a
+    /// copy with nothing around it, which is what the machine can do; one thread, two on a file each,
+    /// and two on one file, which share its lock.
     private func hits(of size: Int, in directory: String) throws(Errno) {
         let cache = PageCache(pool: pool)
         let flusher = Flusher(DirtyAccount(in: cache, timers: ManualTimers()))
-        var bodies: [[@Sendable (Int) -> Void]] = [[], []]
+        var bodies: [[@Sendable (Int) -> Void]] = [[], [], []]
         var descriptors: [Int32] = []
         defer { for descriptor in descriptors { close(descriptor) } }
         for number in 0..<2 {
@@ -180,9 +182,10 @@ struct CacheBenchmark {
                 number: UInt64(1000 + size + number), on: device, at: 0, capacity: UInt64(size),
                 flusher: flusher, isWritten: true)
             let buffer = try AlignedBuffer(count: size)
-            for offset in stride(from: 0, to: size, by: 1 << 20) {
+            let step = min(size, 1 << 20)
+            for offset in stride(from: 0, to: size, by: step) {
                 let part = UnsafeMutableRawBufferPointer(
-                    rebasing: buffer.memory[offset..<offset + 1 << 20])
+                    rebasing: buffer.memory[offset..<offset + step])
                 _ = try blocking { () throws(Pause) in
                     try file.read(into: part, at: UInt64(offset))
                 }
@@ -208,41 +211,76 @@ struct CacheBenchmark {
                     pread(descriptor, buffer.memory.baseAddress, 4096, offset)
                 }
             }
+            bodies[2].append { count in
+                guard let target = try? AlignedBuffer(count: 4096) else { return }
+                for turn in 0..<count {
+                    let offset = Int(Self.offset(turn + number, size))
+                    target.memory.copyMemory(
+                        from: UnsafeRawBufferPointer(
+                            rebasing: buffer.memory[offset..<offset + 4096]))
+                }
+            }
         }
-        let times = timeInTurns([bodies[0][0], bodies[1][0]])
-        let rows = ["through the page cache", "pread of the host"].enumerated().map { index, name in
-            let (own, shared) = (bodies[index], bodies[index][0])
-            let apart = Self.pairRate {
-                own[0]($0)
-            } _: {
-                own[1]($0)
-            }
-            let together = Self.pairRate {
-                shared($0)
-            } _: {
-                shared($0)
-            }
+        // Which pages of memory a file got decides how well the processor's caches hold them, so each
+        // file has a time of its own.
+        let times = timeInTurns(bodies.joined().map { body in { body($0) } })
+        let names = ["through the page cache", "pread of the host", "a copy and nothing else"]
+        let rows = names.enumerated().map { index, name in
+            let own = bodies[index]
+            let alone = times[2 * index..<2 * index + 2].map(\.nanoseconds)
+            let apart = Self.pairRate(own[0], own[1]) / (1 / alone[0] + 1 / alone[1]) * 2
+            let together = Self.pairRate(own[0], own[0]) * alone[0]
             return Row(
                 name: name,
                 figures: [
-                    nanosecondsText(times[index].nanoseconds),
-                    "\(fixed(times[index].nanoseconds / apart, 2))×",
-                    "\(fixed(times[index].nanoseconds / together, 2))×",
+                    nanosecondsText((alone[0] + alone[1]) / 2),
+                    "\(fixed(apart, 2))×",
+                    "\(fixed(together, 2))×",
                 ])
         }
         printTable(
-            "Reads of 4 KiB that are in memory, at random of \(size >> 20) MiB",
+            "Reads of 4 KiB that are in memory, at random of \(size >> 10) KiB",
             ["", "one thread", "two, a file each (wanted: 1.8×)", "two on one file"], rows)
     }
 
-    /// Nanoseconds that pass for each call of two threads.
+    /// Calls of two threads for each nanosecond that passes, while both are at work.
     private static func pairRate(
         _ one: @escaping @Sendable (Int) -> Void, _ other: @escaping @Sendable (Int) -> Void
     ) -> Double {
-        let rounds = (0..<5).map { _ in
-            Double(timeThreads([{ one(200_000) }, { other(200_000) }])) / 400_000
+        let rounds = (0..<9).map { _ in
+            let hasEnded = Flag()
+            let bodies = [one, other].map { body -> @Sendable () -> Void in
+                {
+                    let start = cairn_clock_monotonic()
+                    var calls = 0
+                    while !hasEnded.isSet {
+                        body(10_000)
+                        calls += 10_000
+                    }
+                    hasEnded.add(Double(calls) / Double(cairn_clock_monotonic() - start))
+                }
+            }
+            let end: @Sendable () -> Void = {
+                usleep(150_000)
+                hasEnded.set()
+            }
+            _ = timeThreads(bodies + [end])
+            return hasEnded.sum
         }
-        return rounds.sorted()[2]
+        return rounds.sorted()[4]
+    }
+
+    /// Ends a round, and adds up what its threads did.
+    private final class Flag: @unchecked Sendable {
+        // Sendable: an atomic, and a sum that `lock` guards.
+        private let flag = Atomic<Bool>(false)
+        private let lock = Lock()
+        private var total = 0.0
+
+        var isSet: Bool { flag.load(ordering: .relaxed) }
+        func set() { flag.store(true, ordering: .relaxed) }
+        func add(_ rate: Double) { lock.withLock { total += rate } }
+        var sum: Double { lock.withLock { total } }
     }
 
     private static func offset(_ turn: Int, _ size: Int) -> UInt64 {

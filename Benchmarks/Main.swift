@@ -3,6 +3,7 @@
 //     cairn-benchmarks library [DIRECTORY]   DIRECTORY is on tmpfs, /dev/shm if not given
 //     cairn-benchmarks scale
 //     cairn-benchmarks tree                   the B+tree of mfs_disk, and CRC32C
+//     cairn-benchmarks disk FILE [FILES]      mfs_disk in an image that is made; a million files unless told
 //     cairn-benchmarks held                   a filesystem that stands still, and its neighbours
 //     cairn-benchmarks cache [DIRECTORY]      the page cache; DIRECTORY is on the peer's filesystem
 //     cairn-benchmarks eviction               which pages to give up, beside other policies
@@ -52,6 +53,11 @@ struct Main {
         case "storage":
             guard let path = arguments.dropFirst().first else { usage() }
             try StorageBenchmark(path).run()
+        case "disk":
+            guard let path = arguments.dropFirst().first,
+                let files = Int(arguments.dropFirst(2).first ?? "1000000"), files > 0
+            else { usage() }
+            try DiskBenchmark(path, files: files).run()
         case "cache-alone":
             guard try CacheBenchmark().runAlone(arguments.dropFirst().first ?? "") else {
                 complain("usage: cairn-benchmarks cache-alone pool|mutex")
@@ -64,7 +70,7 @@ struct Main {
     private static func usage() -> Never {
         complain(
             "usage: cairn-benchmarks library [DIRECTORY] | scale | tree | cache [DIRECTORY]"
-                + " | held | eviction | arena | device FILE | storage FILE"
+                + " | held | eviction | arena | device FILE | storage FILE | disk FILE [FILES]"
                 + " | cache-alone pool|mutex | profile CALL COUNT"
         )
         exit(2)

@@ -122,7 +122,7 @@ struct StorageBenchmark {
         bench.flusher.stop()
         bench.file.pages.drop()
         bench.thread.reactor.unregister(memory: bench.pool.memory)
-        try? bench.device.close()
+        bench.device.close()
         bench.thread.stop()
     }
 

@@ -10,6 +10,7 @@
 
 _Static_assert(offsetof(struct cairn_thread_slot, announced) == CAIRN_THREAD_SLOT_SHARED, "");
 _Static_assert(offsetof(struct cairn_thread_slot, is_taken) == CAIRN_THREAD_SLOT_SHARED + 8, "");
+_Static_assert(offsetof(struct cairn_thread_slot, read_locks) == CAIRN_THREAD_SLOT_SHARED + 16, "");
 
 _Thread_local struct cairn_thread_slot *cairn_thread_slot_value;
 static pthread_key_t exit_key;

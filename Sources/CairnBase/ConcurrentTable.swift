@@ -159,7 +159,7 @@ public final class ConcurrentTable<Object: AnyObject>: @unchecked Sendable {
     /// Takes out every entry that `shouldGo` names. Visits the whole table.
     public func removeAll(where shouldGo: (Object?) -> Bool) {
         for index in 0...mask where buckets[index].load(ordering: .relaxed) != 0 {
-            Epoch.section {
+            _ = Epoch.section {
                 stripes.withLock(index) {
                     sweep(index) { record in
                         shouldGo(record.object?._withUnsafeGuaranteedRef { $0 })

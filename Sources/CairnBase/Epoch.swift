@@ -18,7 +18,7 @@ public import Synchronization
 
 /// What one thread has in this module: its slot among the readers. Never freed, but reused.
 public struct ThreadSlot: @unchecked Sendable {
-    // Sendable: `announced` and `isTaken` are atomic; the rest belongs to the thread.
+    // Sendable: what others read (`shared`) is atomic; the rest belongs to the thread.
     @usableFromInline let base: UnsafeMutablePointer<cairn_thread_slot>
 
     @inlinable
@@ -53,27 +53,36 @@ public struct ThreadSlot: @unchecked Sendable {
         (shared + 8).assumingMemoryBound(to: Atomic<UInt64>.self)
     }
 
-    /// What other threads read: `announced` and `is_taken`.
+    /// The locks that the thread holds shared by way of its slot (ReadWriteLock): addresses; 0: none.
+    @inlinable @inline(__always)
+    var readLocks: UnsafeMutablePointer<Atomic<UInt>> {
+        (shared + 16).assumingMemoryBound(to: Atomic<UInt>.self)
+    }
+
+    /// What other threads read: `announced`, `is_taken` and `read_locks`.
     @inlinable @inline(__always)
     var shared: UnsafeMutableRawPointer {
         UnsafeMutableRawPointer(base) + CAIRN_THREAD_SLOT_SHARED
     }
 }
 
-/// All slots, and what their threads have put off.
+/// All slots, as a list that only grows, and what their threads have put off.
 @usableFromInline
 enum SlotRegistry {
-    private static let lock = Lock()
-    nonisolated(unsafe) private static var entries: [Entry] = []  // guarded by lock
+    /// The address of the slot that was entered last; each knows the next.
+    private static let first = Atomic<UInt>(0)
+    private static let count = Atomic<Int>(0)
 
-    fileprivate struct Entry {
-        let slot: ThreadSlot
-        let belongings: ThreadBelongings
+    /// Every slot there is, taken by a thread or not. Takes no lock and allocates nothing.
+    @inline(__always)
+    static func forEach(_ body: (ThreadSlot) -> Void) {
+        var address = first.load(ordering: .sequentiallyConsistent)
+        while let base = UnsafeMutablePointer<cairn_thread_slot>(bitPattern: address) {
+            body(ThreadSlot(base))
+            address = UInt(bitPattern: base.pointee.next)
+        }
     }
 
-    fileprivate static var all: [Entry] { lock.withLock { entries } }
-
-    /// Without the lock, which every thread would contend for: the slot has it, too.
     fileprivate static func belongings(of slot: ThreadSlot) -> ThreadBelongings {
         guard let address = slot.base.pointee.belongings else {
             preconditionFailure("a slot that was not registered")
@@ -99,27 +108,42 @@ enum SlotRegistry {
 
     @usableFromInline @inline(never)
     static func register() -> ThreadSlot {
-        let slot = lock.withLock {
-            for entry in entries
-            where entry.slot.isTaken.pointee.exchange(1, ordering: .acquiringAndReleasing) == 0 {
-                return entry.slot
-            }
-            let size = MemoryLayout<cairn_thread_slot>.size
-            guard let memory = aligned_alloc(128, (size + 127) & ~127) else {
-                preconditionFailure("no memory for a thread's slot")
-            }
-            memset(memory, 0, size)
-            let base = memory.bindMemory(to: cairn_thread_slot.self, capacity: 1)
-            base.pointee.is_taken = 1
-            base.pointee.index = Int64(entries.count)
-            let slot = ThreadSlot(base)
-            let belongings = ThreadBelongings()
-            base.pointee.belongings = Unmanaged.passUnretained(belongings).toOpaque()
-            entries.append(Entry(slot: slot, belongings: belongings))
-            return slot
-        }
+        let slot = takeFree() ?? make()
         cairn_set_thread_slot(slot.base)
         return slot
+    }
+
+    /// The slot of a thread that has ended.
+    private static func takeFree() -> ThreadSlot? {
+        var found: ThreadSlot?
+        forEach { slot in
+            if found == nil, slot.isTaken.pointee.exchange(1, ordering: .acquiringAndReleasing) == 0
+            {
+                found = slot
+            }
+        }
+        return found
+    }
+
+    private static func make() -> ThreadSlot {
+        let size = MemoryLayout<cairn_thread_slot>.size
+        guard let memory = aligned_alloc(128, (size + 127) & ~127) else {
+            preconditionFailure("no memory for a thread's slot")
+        }
+        memset(memory, 0, size)
+        let base = memory.bindMemory(to: cairn_thread_slot.self, capacity: 1)
+        base.pointee.is_taken = 1
+        base.pointee.index = Int64(count.add(1, ordering: .relaxed).oldValue)
+        base.pointee.belongings = Unmanaged.passRetained(ThreadBelongings()).toOpaque()
+        var next = first.load(ordering: .relaxed)
+        while true {
+            base.pointee.next = UnsafeMutablePointer(bitPattern: next)
+            let (done, original) = first.compareExchange(
+                expected: next, desired: UInt(bitPattern: base),
+                ordering: .sequentiallyConsistent)
+            if done { return ThreadSlot(base) }
+            next = original
+        }
     }
 }
 
@@ -231,18 +255,16 @@ public enum Epoch {
     /// Reclaims, on every thread's behalf, all that was retired and that no open section can see.
     public static func flush() {
         let limit = advance()
-        for entry in SlotRegistry.all {
-            entry.belongings.reclaim(olderThan: limit)
-        }
+        SlotRegistry.forEach { SlotRegistry.belongings(of: $0).reclaim(olderThan: limit) }
     }
 
     /// Waits until every section that is open now has closed. Not to be called in a section.
     public static func synchronize() {
         precondition(ThreadSlot.current.base.pointee.depth == 0, "would wait for itself")
         let goal = global.add(1, ordering: .sequentiallyConsistent).newValue
-        for entry in SlotRegistry.all {
+        SlotRegistry.forEach { slot in
             while true {
-                let announced = entry.slot.announced.pointee.load(ordering: .sequentiallyConsistent)
+                let announced = slot.announced.pointee.load(ordering: .sequentiallyConsistent)
                 if announced == 0 || announced >= goal { break }
                 sched_yield()
             }
@@ -252,8 +274,8 @@ public enum Epoch {
     /// Moves the epoch on and gives the smallest value that an open section has announced.
     fileprivate static func advance() -> UInt64 {
         var limit = global.add(1, ordering: .sequentiallyConsistent).newValue
-        for entry in SlotRegistry.all {
-            let announced = entry.slot.announced.pointee.load(ordering: .sequentiallyConsistent)
+        SlotRegistry.forEach { slot in
+            let announced = slot.announced.pointee.load(ordering: .sequentiallyConsistent)
             if announced != 0 {
                 limit = min(limit, announced)
             }

@@ -1,4 +1,4 @@
-// Lock and ReadWriteLock: short critical sections around memory.
+// Lock: short critical sections around memory. ReadWriteLock is the one that readers share.
 //
 // Both live inline in the object that they guard (four bytes), spin a little, then sleep on a
 // futex. Everything is done with Atomic, which ThreadSanitizer understands; the standard
@@ -71,142 +71,6 @@ public struct Lock: ~Copyable, Sendable {
     }
 }
 
-/// A lock that many readers share, or one writer holds alone. A waiting writer keeps new
-/// readers out, so a thread must not take it shared twice.
-public struct ReadWriteLock: ~Copyable, Sendable {
-    // State: bits 0…29 count readers.
-    @usableFromInline static var writer: UInt32 { 1 << 30 }
-    @usableFromInline static var waiters: UInt32 { 1 << 31 }
-    @usableFromInline let state = Atomic<UInt32>(0)
-
-    @inlinable
-    public init() {}
-
-    @inlinable
-    public borrowing func lockShared() {
-        let seen = state.load(ordering: .relaxed)
-        if seen < Self.writer,
-            state.compareExchange(
-                expected: seen, desired: seen &+ 1,
-                successOrdering: .acquiring, failureOrdering: .relaxed
-            ).exchanged
-        {
-            return
-        }
-        lockSharedSlowly()
-    }
-
-    @inlinable
-    public borrowing func unlockShared() {
-        let left = state.subtract(1, ordering: .releasing).newValue
-        if left == Self.waiters {
-            wakeAfterLastReader()
-        }
-    }
-
-    @inlinable
-    public borrowing func lock() {
-        if !state.compareExchange(
-            expected: 0, desired: Self.writer,
-            successOrdering: .acquiring, failureOrdering: .relaxed
-        ).exchanged {
-            lockSlowly()
-        }
-    }
-
-    @inlinable
-    public borrowing func unlock() {
-        if state.exchange(0, ordering: .releasing) & Self.waiters != 0 {
-            wakeAll()
-        }
-    }
-
-    @inlinable
-    public borrowing func withLock<Value: ~Copyable, Failure>(
-        _ body: () throws(Failure) -> Value
-    ) throws(Failure) -> Value {
-        lock()
-        defer { unlock() }
-        return try body()
-    }
-
-    @inlinable
-    public borrowing func withLockShared<Value: ~Copyable, Failure>(
-        _ body: () throws(Failure) -> Value
-    ) throws(Failure) -> Value {
-        lockShared()
-        defer { unlockShared() }
-        return try body()
-    }
-
-    @usableFromInline @inline(never)
-    borrowing func lockSharedSlowly() {
-        var spins = 0
-        while true {
-            let seen = state.load(ordering: .relaxed)
-            if seen < Self.writer {
-                if state.compareExchange(
-                    expected: seen, desired: seen &+ 1,
-                    successOrdering: .acquiring, failureOrdering: .relaxed
-                ).exchanged {
-                    return
-                }
-                continue
-            }
-            sleepUnlessSpinning(&spins, seen: seen)
-        }
-    }
-
-    @usableFromInline @inline(never)
-    borrowing func lockSlowly() {
-        var spins = 0
-        while true {
-            let seen = state.load(ordering: .relaxed)
-            if seen & ~Self.waiters == 0 {
-                if state.compareExchange(
-                    expected: seen, desired: seen | Self.writer,
-                    successOrdering: .acquiring, failureOrdering: .relaxed
-                ).exchanged {
-                    return
-                }
-                continue
-            }
-            sleepUnlessSpinning(&spins, seen: seen)
-        }
-    }
-
-    /// Spins for a while, then announces a waiter and sleeps until the state changes.
-    private borrowing func sleepUnlessSpinning(_ spins: inout Int, seen: UInt32) {
-        if spins < spinLimit {
-            spins += 1
-            cairn_spin_hint()
-            return
-        }
-        let announced = seen | Self.waiters
-        if seen == announced
-            || state.compareExchange(
-                expected: seen, desired: announced, ordering: .relaxed
-            ).exchanged
-        {
-            futexWait(state, expected: announced)
-        }
-    }
-
-    /// The last reader left and someone waits: the flag goes first, so that a sleeper that
-    /// loses the race for the lock announces itself anew.
-    @usableFromInline @inline(never)
-    borrowing func wakeAfterLastReader() {
-        if state.compareExchange(expected: Self.waiters, desired: 0, ordering: .relaxed).exchanged {
-            wakeAll()
-        }
-    }
-
-    @usableFromInline @inline(never)
-    borrowing func wakeAll() {
-        futexWake(state, count: .max)
-    }
-}
-
 /// A one-shot event between threads: `wait` returns once `signal` was called.
 public struct Gate: ~Copyable, Sendable {
     private let state = Atomic<UInt32>(0)
@@ -236,9 +100,10 @@ func futexWake(_ word: borrowing Atomic<UInt32>, count: Int32) {
 
 /// Atomic has one fixed address for its whole life (it is stored raw), which is what the kernel
 /// needs to be told.
-private func withAddress(
-    of word: borrowing Atomic<UInt32>, _ body: (UnsafePointer<UInt32>) -> Void
-) {
+@inlinable @inline(__always)
+func withAddress<Value>(
+    of word: borrowing Atomic<UInt32>, _ body: (UnsafePointer<UInt32>) -> Value
+) -> Value {
     withUnsafePointer(to: word) { pointer in
         body(UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt32.self))
     }

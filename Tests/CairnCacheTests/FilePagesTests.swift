@@ -10,10 +10,12 @@ import Testing
 @Suite struct FilePagesTests {
     private static let page = 4096
 
-    private func written(_ size: Int = 1 << 20) throws -> (MemoryDevice, CacheBench, PlainFile) {
+    private func written(
+        _ size: Int = 1 << 20, readAhead: ReadAheadSettings = ReadAheadSettings()
+    ) throws -> (MemoryDevice, CacheBench, PlainFile) {
         let device = try MemoryDevice(size: UInt64(size))
         device.contents.copyBytes(from: pattern(size, at: 0, mark: 0))
-        let bench = try CacheBench(on: device)
+        let bench = try CacheBench(on: device, readAhead: readAhead)
         return (device, bench, bench.file(capacity: UInt64(size), isWritten: true))
     }
 
@@ -55,9 +57,10 @@ import Testing
         #expect(device.statistics.reads.count == 0)
     }
 
-    // C5: read-ahead starts with 2 pages, doubles to 32 on sequential access, starts again on random
+    // C5: read-ahead starts with 2 pages, doubles to the most that is allowed on sequential access, starts
+    // again on random
     @Test func readAheadDoublesAndStartsAgain() throws {
-        let (_, bench, file) = try written()
+        let (_, bench, file) = try written(readAhead: ReadAheadSettings(maximumPages: 32))
         var windows: [UInt64] = []
         func read(_ page: Int) throws {
             let before = bench.cache.statistics.aheadPages

@@ -1,8 +1,10 @@
-// A POSIX tree inside a program: files, a child process of its own, a second filesystem mounted.
+// A POSIX tree inside a program: files, a child process of its own, a second filesystem mounted, and one
+// in an image that stays.
 //
 //     swift run example-embed
 
 import Cairn
+import Glibc
 
 @main
 struct Embed {
@@ -42,6 +44,22 @@ struct Embed {
         try process.makeDirectory("/scratch")
         try process.mount(try RAMFileSystemType.open(size: 1 << 20, in: vfs), at: "/scratch")
         print("free in /scratch: \(try process.fileSystemStatistics("/scratch").freeBlocks) blocks")
+
+        // And one that stays: an image, which `cairn mount` mounts as well.
+        let image = "/tmp/example-embed-\(getpid()).img"
+        defer { unlink(image) }
+        try HostDiskType.make(image, size: 256 << 20)
+        try process.makeDirectory("/kept")
+        try process.mount(
+            try HostDiskType.open(image, options: "compress=lz4", in: vfs), at: "/kept")
+        let kept = try process.open("/kept/note", [.create, .readWrite])
+        try text.withUnsafeBytes { bytes in _ = try process.write(bytes, to: kept) }
+        try process.fsync(kept)  // it outlives the machine's power from here on
+        try process.close(kept)
+        try process.unmount("/kept")
+        try process.mount(try HostDiskType.open(image, isReadOnly: true, in: vfs), at: "/kept")
+        print("kept: \(try process.stat("/kept/note").size) bytes")
+
         let directory = try process.open("/", .directory)
         for entry in try process.entries(of: directory) {
             print(entry.name, entry.kind)

@@ -11,6 +11,11 @@
 
 /* What each thread has: CairnBase's ThreadSlot. Slots are never freed, but used again by a later
    thread. The first cache line is the thread's own; the second is read by others, as atomics. */
+enum {
+    CAIRN_THREAD_SLOT_SHARED = 64, /* the offset of what others read */
+    CAIRN_THREAD_READ_LOCKS = 4,
+};
+
 struct cairn_thread_slot {
     int64_t depth;
     int64_t index;
@@ -19,13 +24,14 @@ struct cairn_thread_slot {
     uint64_t next_identity; /* those up to identity_end are the thread's to give out */
     uint64_t identity_end;
     void *belongings; /* what the thread has put off; kept for as long as the slot */
-    uint64_t padding[2];
-    uint64_t announced; /* epoch of the open section, 0: none */
+    uint32_t read_lock_count; /* how many of read_locks are in use */
+    uint32_t padding;
+    struct cairn_thread_slot *next; /* of all slots; never changes once it is entered */
+    uint64_t announced;             /* epoch of the open section, 0: none */
     uint64_t is_taken;
-    uint64_t more_padding[6];
+    uint64_t read_locks[CAIRN_THREAD_READ_LOCKS]; /* see ReadWriteLock; 0: none */
+    uint64_t more_padding[2];
 };
-
-enum { CAIRN_THREAD_SLOT_SHARED = 64 }; /* the offset of what others read */
 
 extern _Thread_local struct cairn_thread_slot *cairn_thread_slot_value;
 

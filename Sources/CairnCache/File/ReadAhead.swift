@@ -16,10 +16,11 @@
 public struct ReadAheadSettings: Sendable {
     /// Pages that a sequential reader gets ahead at first; 0: none ever.
     public var initialPages: Int
-    /// The most, to which it doubles.
+    /// The most, to which it doubles. So many keep a device busy while the kernel's own read-ahead, of a
+    /// megabyte in one request, waits for an answer (docs/benchmarks.md).
     public var maximumPages: Int
 
-    public init(initialPages: Int = 2, maximumPages: Int = 32) {
+    public init(initialPages: Int = 2, maximumPages: Int = 512) {
         self.initialPages = max(initialPages, 0)
         self.maximumPages = max(maximumPages, self.initialPages)
     }

@@ -1,9 +1,7 @@
 // cairn mkfs: makes a filesystem in an image or on a block device.
 
-import CairnBase
+import Cairn
 import CairnDisk
-import CairnIO
-import CairnVFS
 import Glibc
 
 enum MakeFileSystemCommand {
@@ -57,18 +55,13 @@ enum MakeFileSystemCommand {
                 printable(image), "it is there already",
                 wayOut: "without --size the whole of it is used")
         }
-        let options = chosen
-        try HostDisk.with(image, isReadOnly: false, creating: size) { device throws(Failure) in
-            do throws(VolumeFailure) {
-                try HostDisk.run { () async throws(VolumeFailure) in
-                    var random = SystemRandomNumberGenerator()
-                    try await Formatter.format(
-                        device, options, time: SystemTime(), random: &random)
-                }
-            } catch {
-                if size != nil { unlink(image.text) }
+        do throws(VolumeFailure) {
+            try HostDiskType.make(image.text, size: size, options: chosen)
+        } catch {
+            guard error.what == image.text else {
                 throw Failure("\(printable(image)): \(error.what)", error.why)
             }
+            throw HostDisk.failure(error.errno, image)
         }
         return ExitStatus.done
     }

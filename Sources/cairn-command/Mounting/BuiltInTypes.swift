@@ -4,7 +4,8 @@ import Cairn
 import CairnVFS
 
 let builtInTypes: [any FileSystemType] = [
-    HostDiskType(), RAMFileSystemType(), ProcFileSystemType(),
+    HostDiskType { standardError.write("cairn: \($0)\n") }, RAMFileSystemType(),
+    ProcFileSystemType(),
 ]
 
 let typeDescriptions: [String: String] = [

@@ -238,7 +238,7 @@ import Testing
                         offset += UInt64(try s.write(file, small, at: .offset(offset)))
                     }
                 }
-            } catch let error as Errno {
+            } catch {
                 full = error
             }
             #expect(full == .ENOSPC)
