@@ -19,6 +19,10 @@ import Testing
     // completes once; nothing is left; and what was asked for then works
     @Test(arguments: Wish.allCases, SupervisedCall.allCases)
     func theNthCallFails(_ wish: Wish, _ call: SupervisedCall) async throws {
+        // Once a reactor has what was asked for, it is as if asked for that.
+        let isOfStart = [.eventfd, .ringSetup, .ringRegister, .mapRing, .mapStack, .clone]
+            .contains(call)
+        if wish == .any, !isOfStart { return }
         var failures = 0
         for variant in call.errors.indices {
             var number = 0
@@ -71,7 +75,7 @@ import Testing
     private func lifeOfAReactor(
         _ engine: Reactor.Engine?, _ plan: CallPlan
     ) async throws -> CallSupervisor {
-        let directory = try Bench.makeDirectory(in: .disk)
+        let directory = try Bench.makeDirectory(in: .memory)
         defer { Bench.remove(directory) }
         return await CallSupervisor.run(plan) { supervisor in
             supervisor.startFailing()
