@@ -94,6 +94,8 @@ let package = Package(
 
         // Proof
         shim("CTestCalls", path: "Tests/CTestCalls"),
+        // Making system calls fail.
+        room("CairnTestCalls", on: ["CairnBase", "CTestCalls"], path: "Tests/CairnTestCalls"),
         // How often long tests repeat themselves; all tests may use it.
         room("CairnTestPace", on: [], path: "Tests/CairnTestPace"),
         room(
@@ -106,7 +108,10 @@ let package = Package(
         proof("CairnBaseTests", of: ["CairnBase", "CSystem"]),
         proof(
             "CairnIOTests",
-            of: ["CairnIO", "CairnBase", "CairnTestSupport", "CTestCalls", "CLiburing"]),
+            of: [
+                "CairnIO", "CairnBase", "CairnTestSupport", "CairnTestCalls", "CTestCalls",
+                "CLiburing",
+            ]),
         // Files of fixed extents through the page cache: its test bench.
         room(
             "CairnPlainFiles", on: ["CairnCache", "CairnIO", "CairnBase"],
@@ -130,7 +135,9 @@ let package = Package(
         proof(
             "CairnTreeTests",
             of: ["CairnTestSupport", "CairnRAM", "CairnTree", "CairnVFS", "CairnBase"]),
-        proof("CairnFUSETests", of: ["CairnFUSE", "CairnVFS", "CairnBase", "CTestCalls"]),
+        proof(
+            "CairnFUSETests",
+            of: ["CairnFUSE", "CairnVFS", "CairnBase", "CSystem", "CairnTestCalls", "CTestCalls"]),
         proof("CairnCommandTests", of: ["cairn-command"]),
     ]
 )

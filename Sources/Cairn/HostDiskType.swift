@@ -25,24 +25,35 @@ public struct HostDiskType: FileSystemType {
         let work: ReactorThread
         let reads: ReactorThread
 
-        static let shared: Result<Loops, Errno> = {
-            do throws(Errno) {
-                return .success(
-                    Loops(
-                        io: try ReactorThread(name: "cairn-io"),
-                        work: try ReactorThread(name: "cairn-work"),
-                        reads: try ReactorThread(name: "cairn-reads")))
-            } catch {
-                return .failure(error)
-            }
-        }()
+        private static let lock = Lock()
+        nonisolated(unsafe) private static var shared: Loops?  // guarded by lock
 
+        /// Starts them if they have not been. Those that fail to start are tried again the next time.
         static func get(for source: String) throws(MountFailure) -> Loops {
             do throws(Errno) {
-                return try shared.get()
+                return try lock.withLock { () throws(Errno) in
+                    if let shared { return shared }
+                    let loops = try start()
+                    shared = loops
+                    return loops
+                }
             } catch {
                 throw MountFailure(error, "threads for \(source)", "\(error)")
             }
+        }
+
+        /// All of them, or none.
+        private static func start() throws(Errno) -> Loops {
+            var started: [ReactorThread] = []
+            do throws(Errno) {
+                for name in ["cairn-io", "cairn-work", "cairn-reads"] {
+                    started.append(try ReactorThread(name: name))
+                }
+            } catch {
+                for thread in started { thread.stop() }
+                throw error
+            }
+            return Loops(io: started[0], work: started[1], reads: started[2])
         }
     }
 

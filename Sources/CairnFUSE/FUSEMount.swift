@@ -48,11 +48,14 @@ public final class FUSEMount: @unchecked Sendable {
             flags: flags, options: options)
         usesRing = session.awaitInit(kernel.descriptor)
         holdsRoot = session.root.mount.hold()
-        guard session.negotiated.minor > 0, notifier.start(session, descriptor: kernel.descriptor)
-        else {
+        let isUnderstood = session.negotiated.minor > 0
+        guard isUnderstood, notifier.start(session, descriptor: kernel.descriptor) else {
             try? kernel.unmount(lazy: true, force: true)
             if holdsRoot { session.root.mount.drop() }
             _ = cairn_close(kernel.descriptor)
+            if isUnderstood {
+                throw MountFailure(.EAGAIN, mountPoint, "there is no thread to be had")
+            }
             throw MountFailure(
                 .EPROTO, mountPoint,
                 "the kernel's FUSE protocol is too old: Linux 5.17 or newer is needed")
@@ -142,18 +145,17 @@ public final class FUSEMount: @unchecked Sendable {
     public func serve(ready: @escaping @Sendable () -> Void = {}) {
         let crew = DeviceCrew(
             threads: usesRing ? 1 : options.threadCount, idlePolling: session.idlePolling)
-        let loops: [@Sendable () -> Void] = usesRing ? ringLoops() : helpers(in: crew)
         // Forgets and interrupts come over the device in any case.
         let device = DeviceLoop(session: session, descriptor: kernel.descriptor, crew: crew)
-        let threads = loops.enumerated().compactMap { number, loop in
-            ServingThread(name: "cairn-fuse-\(number + 1)", loop)
-        }
+        let ring = usesRing ? startRingLoops() : nil
+        let helpers = usesRing ? [] : startHelpers(in: crew)
+        // Without a thread nobody would answer.
+        if let ring, ring.isEmpty { try? kernel.unmount(lazy: true, force: true) }
         let probe = startProbe(ready)
         device.run()
         probe?.join()
-        for thread in threads {
-            thread.join()
-        }
+        ring?.join()
+        for helper in helpers { helper.join() }
         end()
     }
 
@@ -171,29 +173,23 @@ public final class FUSEMount: @unchecked Sendable {
         return nil
     }
 
-    private func helpers(in crew: DeviceCrew) -> [@Sendable () -> Void] {
+    /// Fewer serve as well.
+    private func startHelpers(in crew: DeviceCrew) -> [ServingThread] {
         let (session, descriptor) = (session, kernel.descriptor)
-        return (0..<max(options.threadCount - 1, 0)).map { number in
-            { DeviceLoop(session: session, descriptor: descriptor, crew: crew).help(number) }
+        return (0..<max(options.threadCount - 1, 0)).compactMap { number in
+            ServingThread(name: "cairn-fuse-\(number + 1)") {
+                DeviceLoop(session: session, descriptor: descriptor, crew: crew).help(number)
+            }
         }
     }
 
-    /// One loop a processor, on that processor; with fewer threads, each has several queues.
-    private func ringLoops() -> [@Sendable () -> Void] {
-        let queues = Int(cairn_possible_processor_count())
-        let processors = min(Int(cairn_processor_count()), queues)
-        let count = options.threads > 0 ? min(options.threads, queues) : processors
+    private func startRingLoops() -> RingThreads {
         let (session, kernel) = (session, kernel)
-        return (0..<count).map { number in
-            let served = stride(from: number, to: queues, by: count).map { UInt16($0) }
-            let processor = count == queues ? Int32(number) : nil
-            return {
-                RingLoop(
-                    session: session, descriptor: kernel.descriptor, queueIDs: served,
-                    processor: processor,
-                    abort: { try? kernel.unmount(lazy: true, force: true) }
-                ).run()
-            }
+        return RingThreads(limit: options.threads) { queues, processor in
+            RingLoop(
+                session: session, descriptor: kernel.descriptor, queueIDs: queues,
+                processor: processor,
+                abort: { try? kernel.unmount(lazy: true, force: true) })
         }
     }
 

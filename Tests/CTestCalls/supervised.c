@@ -39,19 +39,20 @@ static const struct {
 };
 #define WATCHED (sizeof watched / sizeof *watched)
 
-/* mmap(2) of a ring or of a thread's stack; what else is mapped is the language's own memory, which
-   does not outlive a failure. */
-static const uint32_t mapping = MAP_SHARED | MAP_STACK;
-
-int32_t cairn_test_supervise(void) {
+int32_t cairn_test_supervise(uint32_t calls) {
     struct sock_filter filter[2 * WATCHED + 6], *next = filter;
     *next++ = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
                                            offsetof(struct seccomp_data, nr));
     for (size_t index = 0; index < WATCHED; index++) {
+        if (!(calls >> watched[index].call & 1)) continue;
         *next++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
                                                watched[index].number, 0, 1);
         *next++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
     }
+    /* mmap(2) of a ring or of a thread's stack; what else is mapped is the language's own memory,
+       which does not outlive a failure. */
+    uint32_t mapping = (calls >> CAIRN_TEST_MAP_RING & 1 ? MAP_SHARED : 0) |
+                       (calls >> CAIRN_TEST_MAP_STACK & 1 ? MAP_STACK : 0);
     *next++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 3);
     /* The lower half of the flags: both kinds of machine that there are store it first. */
     *next++ = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,

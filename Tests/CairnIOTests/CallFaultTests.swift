@@ -2,12 +2,13 @@
 // their end, on a ring and on threads.
 
 import CairnBase
+import CairnTestCalls
 import Glibc
 import Testing
 
 @testable import CairnIO
 
-@Suite struct CallFaultTests {
+@Suite(.serialized) struct CallFaultTests {
     /// What a reactor is asked for: nil is a ring, or threads where that is refused.
     enum Wish: String, CaseIterable, Sendable {
         case any, uring, threads
@@ -18,6 +19,10 @@ import Testing
     // completes once; nothing is left; and what was asked for then works
     @Test(arguments: Wish.allCases, SupervisedCall.allCases)
     func theNthCallFails(_ wish: Wish, _ call: SupervisedCall) async throws {
+        // Once a reactor has what was asked for, it is as if asked for that.
+        let isOfStart = [.eventfd, .ringSetup, .ringRegister, .mapRing, .mapStack, .clone]
+            .contains(call)
+        if wish == .any, !isOfStart { return }
         var failures = 0
         for variant in call.errors.indices {
             var number = 0
@@ -70,9 +75,10 @@ import Testing
     private func lifeOfAReactor(
         _ engine: Reactor.Engine?, _ plan: CallPlan
     ) async throws -> CallSupervisor {
-        let directory = try Bench.makeDirectory(in: .disk)
+        let directory = try Bench.makeDirectory(in: .memory)
         defer { Bench.remove(directory) }
         return await CallSupervisor.run(plan) { supervisor in
+            supervisor.startFailing()
             ReactorLife(engine, directory + "/image", supervisor).run()
         }
     }
@@ -158,7 +164,11 @@ private struct ReactorLife {
         ]
         carryOut(reads, on: device, mayFail)
         if !mayFail {
-            let isRight = memory.memory[..<45568].allSatisfy { $0 == mark }
+            // Each is as the next.
+            let bytes = memory.bytes
+            let isRight =
+                bytes[0] == mark
+                && bytes.baseAddress.map { memcmp($0, $0 + 1, 45567) == 0 } ?? false
             supervisor.expect(isRight, "other bytes than were written")
         }
         carryOut([.discard(at: 512 << 10, length: 64 << 10)], on: device, mayFail)

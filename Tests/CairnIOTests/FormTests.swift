@@ -2,6 +2,7 @@
 
 import CairnBase
 import CairnIO
+import CairnTestCalls
 import CairnTestSupport
 import Testing
 

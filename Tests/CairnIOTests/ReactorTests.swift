@@ -2,6 +2,7 @@
 
 import CTestCalls
 import CairnBase
+import CairnTestCalls
 import Glibc
 import Testing
 

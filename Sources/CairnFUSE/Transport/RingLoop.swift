@@ -113,9 +113,7 @@ final class RingLoop: @unchecked Sendable {
         watchWakeup()
         while living > 0 {
             let result = io_uring_submit_and_wait(ring, 1)
-            if result < 0, result != -EINTR, result != -EAGAIN, result != -EBUSY {
-                return fail()
-            }
+            if result < 0, ![-EINTR, -EAGAIN, -EBUSY, -ENOMEM].contains(result) { return fail() }
             takeCompletions()
         }
         if !isOver { abort() }

@@ -55,9 +55,10 @@ enum {
     CAIRN_TEST_SYNC,
     CAIRN_TEST_POLL,
 };
-/* From now on such calls of the calling thread, and of the threads that it starts, wait for an
-   answer. Gives the descriptor of who answers, which those threads must not be the last to have. */
-int32_t cairn_test_supervise(void);
+/* From now on calls of these kinds (a bit each) of the calling thread, and of the threads that it
+   starts, wait for an answer. Gives the descriptor of who answers, which those threads must not be
+   the last to have. */
+int32_t cairn_test_supervise(uint32_t calls);
 /* From now on the calling thread, and those that it starts, have a table of descriptors of their
    own, with 0, 1 and 2. */
 int32_t cairn_test_own_descriptors(void);

@@ -2,6 +2,7 @@
 
 import CairnBase
 import CairnIO
+import CairnTestCalls
 import Glibc
 import Testing
 
@@ -96,19 +97,6 @@ func asyncFailure<Value>(_ body: () async throws(Errno) -> Value) async -> Errno
     } catch {
         return error
     }
-}
-
-func namesInDirectory(_ directory: String) -> [String] {
-    guard let stream = opendir(directory) else { return [] }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-        let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-            String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-        }
-        if name != ".", name != ".." { names.append(name) }
-    }
-    return names
 }
 
 /// The bytes of a file, by the host's own calls.

@@ -3,20 +3,20 @@
 import Glibc
 
 /// Runs the body on a new thread, and waits for it without blocking a thread of the pool.
-func onThread(_ body: @escaping @Sendable () -> Void) async {
-    let done = Signal()
-    TestThread {
-        body()
-        done.set()
-    }.detach()
-    await done.wait()
+public func onThread(_ body: @escaping @Sendable () -> Void) async {
+    await withCheckedContinuation { continuation in
+        TestThread {
+            body()
+            continuation.resume()
+        }.detach()
+    }
 }
 
 /// A thread; to be joined or detached, once.
-struct TestThread {
+public struct TestThread {
     private var handle = pthread_t()
 
-    init(_ body: @escaping @Sendable () -> Void) {
+    public init(_ body: @escaping @Sendable () -> Void) {
         final class Job {
             let run: @Sendable () -> Void
             init(_ run: @escaping @Sendable () -> Void) { self.run = run }
@@ -31,6 +31,6 @@ struct TestThread {
         precondition(made == 0, "no thread")
     }
 
-    func join() { pthread_join(handle, nil) }
-    func detach() { pthread_detach(handle) }
+    public func join() { pthread_join(handle, nil) }
+    public func detach() { pthread_detach(handle) }
 }

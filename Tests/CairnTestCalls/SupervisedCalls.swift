@@ -9,16 +9,16 @@
 // the filter for ever. So what is wrong is noted, and looked at outside.
 
 import CTestCalls
-import CairnBase
+public import CairnBase
 import Glibc
 
 /// A system call that can be made to fail, and the errors that the kernel gives for it when it is
 /// short of something, or that a device gives.
-enum SupervisedCall: Int32, Sendable, CaseIterable {
+public enum SupervisedCall: Int32, Sendable, CaseIterable {
     case eventfd, ringSetup, ringEnter, ringRegister, mapRing, mapStack, clone
     case open, status, lock, truncate, allocate, read, write, sync, poll
 
-    var errors: [Errno] {
+    public var errors: [Errno] {
         switch self {
         case .eventfd: [.EMFILE, .ENOMEM]
         case .ringSetup: [.ENOMEM, .EMFILE, .EPERM]
@@ -36,22 +36,32 @@ enum SupervisedCall: Int32, Sendable, CaseIterable {
     }
 
     /// Whether a call of a library that needs this one fails with another error: pthread_create(3).
-    func shows(_ error: Errno) -> Bool {
+    public func shows(_ error: Errno) -> Bool {
         (self == .mapStack || self == .clone) && error == .EAGAIN
     }
 }
 
 /// Which calls fail: from the `number`-th of `calls` on, `count` of them.
-struct CallPlan: Sendable {
-    var calls: Set<SupervisedCall> = Set(SupervisedCall.allCases)
+public struct CallPlan: Sendable {
+    public var calls: Set<SupervisedCall>
     /// From 1.
-    var number: Int
-    var count = 1
+    public var number: Int
+    public var count: Int
     /// Chooses among the errors of a call.
-    var variant = 0
+    public var variant: Int
+
+    public init(
+        calls: Set<SupervisedCall> = Set(SupervisedCall.allCases), number: Int, count: Int = 1,
+        variant: Int = 0
+    ) {
+        self.calls = calls
+        self.number = number
+        self.count = count
+        self.variant = variant
+    }
 }
 
-final class CallSupervisor: @unchecked Sendable {
+public final class CallSupervisor: @unchecked Sendable {
     // Sendable: guarded by `lock`; the gate is for any thread.
     private let plan: CallPlan
     private let lock = Lock()
@@ -66,8 +76,9 @@ final class CallSupervisor: @unchecked Sendable {
         self.plan = plan
     }
 
-    /// Runs the body, and waits until all its threads have ended. Gives what failed, and notes.
-    static func run(
+    /// Runs the body, and waits until all its threads have ended. Gives what failed, and notes. Calls
+    /// fail from when the body says so until it says otherwise, or ends.
+    public static func run(
         _ plan: CallPlan, _ body: @escaping @Sendable (CallSupervisor) -> Void
     ) async -> CallSupervisor {
         let supervisor = CallSupervisor(plan)
@@ -81,28 +92,30 @@ final class CallSupervisor: @unchecked Sendable {
 
     // MARK: For the body
 
+    /// From now on calls are counted, and fail as planned.
+    public func startFailing() { lock.withLock { isFailing = true } }
     /// From now on nothing fails.
-    func stopFailing() { lock.withLock { isFailing = false } }
-    func note(_ text: String) { lock.withLock { wrong.append(text) } }
-    func expect(_ isRight: Bool, _ text: @autoclosure () -> String) {
+    public func stopFailing() { lock.withLock { isFailing = false } }
+    public func note(_ text: String) { lock.withLock { wrong.append(text) } }
+    public func expect(_ isRight: Bool, _ text: @autoclosure () -> String) {
         if !isRight { note(text()) }
     }
 
     // MARK: For the test
 
-    var failedCalls: [(call: SupervisedCall, error: Errno)] { lock.withLock { failed } }
-    var notes: [String] { lock.withLock { wrong } }
+    public var failedCalls: [(call: SupervisedCall, error: Errno)] { lock.withLock { failed } }
+    public var notes: [String] { lock.withLock { wrong } }
 
     // MARK: The threads
 
     private func becomeSupervised(_ body: (CallSupervisor) -> Void) {
-        listener = cairn_test_supervise()
+        // Of these alone: each costs a turn of the supervisor.
+        listener = cairn_test_supervise(plan.calls.reduce(0) { $0 | 1 << UInt32($1.rawValue) })
         isListening.signal()
         guard listener >= 0 else { return }
         let result = cairn_test_own_descriptors()
         expect(result == 0, "close_range: \(result)")
         let before = descriptors()
-        lock.withLock { isFailing = true }
         body(self)
         stopFailing()
         let after = descriptors()
@@ -139,4 +152,18 @@ final class CallSupervisor: @unchecked Sendable {
             return error
         }
     }
+}
+
+/// Of what is in there, without "." and "..".
+public func namesInDirectory(_ directory: String) -> [String] {
+    guard let stream = opendir(directory) else { return [] }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+        let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+            String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        if name != ".", name != ".." { names.append(name) }
+    }
+    return names
 }
