@@ -1,7 +1,7 @@
 // mfs_disk in images and on block devices of this host, for programs that embed Cairn.
 //
-// What works on them are three loops of threads of their own, which are started when the first one is
-// opened or made, and live as long as the process.
+// What works on those that are open are three loops of threads of their own, which are started when the
+// first one is opened, and live as long as the process. Making one has a loop for as long as it takes.
 
 import CairnBase
 public import CairnDisk
@@ -25,6 +25,7 @@ public struct HostDiskType: FileSystemType {
         let work: ReactorThread
         let reads: ReactorThread
 
+        /// Held while they start: who opens another meanwhile needs them, too.
         private static let lock = Lock()
         nonisolated(unsafe) private static var shared: Loops?  // guarded by lock
 

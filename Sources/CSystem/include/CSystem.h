@@ -9,13 +9,13 @@
 
 /* -- Threads -------------------------------------------------------------------------- */
 
-/* What each thread has: CairnBase's ThreadSlot. Slots are never freed, but used again by a later
-   thread. The first cache line is the thread's own; the second is read by others, as atomics. */
 enum {
     CAIRN_THREAD_SLOT_SHARED = 64, /* the offset of what others read */
     CAIRN_THREAD_READ_LOCKS = 4,
 };
 
+/* What each thread has: CairnBase's ThreadSlot. Slots are never freed, but used again by a later
+   thread. The first cache line is the thread's own; the second is read by others, as atomics. */
 struct cairn_thread_slot {
     int64_t depth;
     int64_t index;

@@ -119,7 +119,8 @@ public final class PagePool: @unchecked Sendable {
         self.frames = frames
         self.queues = queues
         free = FreeFrames(count: count)
-        // A set has a page or more as a rule; those of files without any are few beside.
+        // Small files have a page each, so there may be as many sets as pages; some more, of files whose
+        // pages went, make chains a little longer.
         owners = ConcurrentTable(expected: max(64, count))
         self.queues.setFrameLimit(frameLimit)
     }
